@@ -1,0 +1,58 @@
+"""A completed job as the answer of a `run_wait_result` request (docs/openflow.md section 6.3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from fastapi import Response
+
+from executor.jobs.desk import Completed
+
+SHAPING = (b'"windmill_status_code"', b'"windmill_content_type"', b'"windmill_headers"')
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+NOT_THEIRS = {"content-length", "transfer-encoding", "connection", "content-type"}
+
+
+def answer(done: Completed) -> Response:
+    """The result, shaped as it asks itself; the error object with status 500 for a failed job."""
+    if done.job.status is None or not done.job.status.is_success:
+        return Response(done.result, 500, media_type="application/json")
+    if done.result.startswith(b"{") and any(key in done.result for key in SHAPING):
+        try:
+            return _shaped(json.loads(done.result), done.result)
+        except (ValueError, RecursionError):
+            pass  # too deep to look into: it is served as it is
+    return Response(done.result, media_type="application/json")
+
+
+def _shaped(result: dict[str, Any], raw: bytes) -> Response:
+    content_type = result.get("windmill_content_type")
+    status = result.get("windmill_status_code")
+    headers = result.get("windmill_headers")
+    if content_type is status is headers is None:
+        return Response(raw, media_type="application/json")
+    body = result.get("result")
+    typed = isinstance(content_type, str) and HEADER_VALUE.fullmatch(content_type)
+    text = body if typed and isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    response = Response(
+        text.encode("utf-8", "replace"),
+        status if isinstance(status, int) and 200 <= status <= 599 else 200,
+        media_type=content_type if typed else "application/json",
+    )
+    for name, value in (headers or {}).items() if isinstance(headers, dict) else ():
+        if _is_header(name, value):
+            response.headers[name] = value
+    return response
+
+
+def _is_header(name: str, value: Any) -> bool:
+    """A header that may be sent: well-formed (RFC 9110), and none that frames the message."""
+    return (
+        bool(HEADER_NAME.fullmatch(name))
+        and name.lower() not in NOT_THEIRS
+        and isinstance(value, str)
+        and bool(HEADER_VALUE.fullmatch(value))
+    )

@@ -1,0 +1,48 @@
+"""The FastAPI application: routes, errors, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from executor import __version__
+from executor.api import instance, jobs, listing, problems, submit, updates, workspaces
+from executor.api.context import Context
+
+Service = Callable[[], AbstractAsyncContextManager[Context]]
+"""Starts the service's parts when entered, and stops them when left."""
+
+
+def build(service: Service) -> FastAPI:
+    """The application; `service` gives its context for as long as it runs."""
+    app = FastAPI(
+        title="executor",
+        version=__version__,
+        description="Runs scripts, each in its own fresh, hardened container.",
+        lifespan=_with_context(service),
+    )
+    problems.install(app)
+    app.include_router(instance.open_router, tags=["instance"])
+    api = APIRouter(prefix="/api")
+    api.include_router(instance.router, tags=["instance"])
+    api.include_router(workspaces.router, tags=["workspaces"])
+    in_workspace = APIRouter(prefix="/w/{workspace}")
+    in_workspace.include_router(submit.router, tags=["submitting"])
+    in_workspace.include_router(updates.router, tags=["jobs"])
+    in_workspace.include_router(jobs.router, tags=["jobs"])
+    in_workspace.include_router(listing.router, tags=["lists"])
+    api.include_router(in_workspace)
+    app.include_router(api)
+    return app
+
+
+def _with_context(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service() as context:
+            app.state.context = context
+            yield
+
+    return lifespan

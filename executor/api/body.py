@@ -1,0 +1,67 @@
+"""Request bodies: read up to the limit, decoded strictly, checked field by field."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from executor.api.problems import first_error
+from executor.errors import BadInput, TooLarge
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read(request: Request, limit_mb: int) -> bytes:
+    """The request's body; raises TooLarge before more than the limit is held."""
+    limit = limit_mb * 1024 * 1024
+    too_large = TooLarge(
+        f"body: over {limit_mb} MiB", field="body", remedy="send less, or raise EXECUTOR_REQUEST_MB"
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+async def read_model(request: Request, model: type[M], limit_mb: int, *, optional: bool = False) -> M:
+    """The body as a `model`; raises BadInput naming the field. An `optional` one may be empty."""
+    body = await read(request, limit_mb)
+    if optional and not body.strip():
+        return model()
+    try:
+        value = decode(body)
+        if not isinstance(value, dict):
+            raise BadInput(f"body: a JSON object belongs here, not {type(value).__name__}", field="body")
+        return model.model_validate(value)
+    except ValidationError as error:
+        field, detail = first_error(error.errors(include_url=False))
+        raise BadInput(detail, field=field) from None
+
+
+def decode(body: bytes) -> Any:
+    """Strict JSON: UTF-8, no NaN, at most 200 levels deep, no lone surrogates; raises BadInput."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadInput(
+            f"body: not JSON in UTF-8: {error}", field="body", remedy="send a JSON object"
+        ) from None
+
+
+def described(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI part that documents a body which the route reads by itself."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions = schema.pop("$defs", None)
+    if definitions:
+        raise AssertionError(
+            f"BUG: {model.__name__} must not nest models; OpenAPI would miss {list(definitions)}"
+        )
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,157 @@
+"""Lists of jobs: filters and pages."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from executor.api.context import Context, Ctx, InWorkspace
+from executor.api.models import job_members
+from executor.errors import BadInput
+from executor.jobs import filters, store
+from executor.jobs.job import Job
+from executor.script import compact_json
+
+router = APIRouter()
+
+PER_PAGE = 100
+PER_PAGE_MAX = 1000
+PAGE_MAX = 1_000_000
+SCAN_MAX = 10_000
+"""Jobs looked into for an `args` or `result` filter, which no index can answer."""
+
+
+class Listing(BaseModel):
+    """Query parameters of the lists."""
+
+    script_path_exact: str | None = None
+    script_path_start: str | None = None
+    created_by: str | None = None
+    started_before: datetime | None = None
+    started_after: datetime | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    success: bool | None = None
+    running: bool | None = None
+    parent_job: UUID | None = None
+    job_kinds: str | None = Field(None, description="comma-separated")
+    is_skipped: bool | None = None
+    is_flow_step: bool | None = None
+    has_null_parent: bool | None = None
+    tag: str | None = None
+    label: str | None = None
+    worker: str | None = None
+    args: str | None = Field(None, description="a JSON object that the arguments must contain")
+    result: str | None = Field(None, description="JSON that the result must contain")
+    order_desc: bool = True
+    page: int = Field(1, ge=1, le=PAGE_MAX)
+    per_page: int = Field(PER_PAGE, ge=1, le=PER_PAGE_MAX)
+    token: str | None = Field(None, description="credentials, where a header cannot be sent")
+
+
+Listed = Annotated[Listing, Query()]
+
+
+@router.get("/jobs/list", summary="Jobs, running ones first")
+async def list_jobs(workspace: InWorkspace, asked: Listed, ctx: Ctx) -> Response:
+    """Queued and completed jobs together."""
+    return await _list(ctx, workspace.id, asked, None)
+
+
+@router.get("/jobs/queue/list", summary="Queued and running jobs")
+async def list_queue(workspace: InWorkspace, asked: Listed, ctx: Ctx) -> Response:
+    """Jobs that are not completed."""
+    return await _list(ctx, workspace.id, asked, False)
+
+
+@router.get("/jobs/completed/list", summary="Completed jobs")
+async def list_completed(workspace: InWorkspace, asked: Listed, ctx: Ctx) -> Response:
+    """Jobs that have ended."""
+    return await _list(ctx, workspace.id, asked, True)
+
+
+@router.get("/jobs/queue/count", summary="How many jobs wait and run")
+async def count_queue(workspace: InWorkspace, ctx: Ctx) -> dict[str, int]:
+    """`{database_length, running}`."""
+    queued, running = await ctx.desk.counts(workspace.id)
+    return {"database_length": queued, "running": running}
+
+
+async def _list(ctx: Context, workspace_id: str, asked: Listing, completed: bool | None) -> Response:
+    where = filters.conditions(
+        workspace_id,
+        completed=completed,
+        script_path_exact=asked.script_path_exact,
+        script_path_start=asked.script_path_start,
+        created_by=asked.created_by,
+        started_before=_micros(asked.started_before),
+        started_after=_micros(asked.started_after),
+        created_before=_micros(asked.created_before),
+        created_after=_micros(asked.created_after),
+        success=asked.success,
+        running=asked.running,
+        parent_job=None if asked.parent_job is None else str(asked.parent_job),
+        job_kinds=None if asked.job_kinds is None else asked.job_kinds.split(","),
+        is_skipped=asked.is_skipped,
+        is_flow_step=asked.is_flow_step,
+        has_null_parent=asked.has_null_parent,
+        tag=asked.tag,
+        label=asked.label,
+        worker=asked.worker,
+    )
+    first = (asked.page - 1) * asked.per_page
+    if asked.args is None and asked.result is None:
+        found = await ctx.desk.listed(where, asked.order_desc, first, asked.per_page)
+    else:
+        found = await _containing(ctx, where, asked, first)
+    return Response(
+        compact_json([job_members(job, with_code=False) for job in found]), media_type="application/json"
+    )
+
+
+async def _containing(ctx: Context, where: list[Any], asked: Listing, first: int) -> list[Job]:
+    """Jobs whose arguments and result contain what is asked for; looks into SCAN_MAX jobs at most."""
+    args, result = _subset("args", asked.args), _subset("result", asked.result)
+    hits: list[Job] = []
+    for offset in range(0, SCAN_MAX, PER_PAGE_MAX):
+        batch = await ctx.desk.listed(where, asked.order_desc, offset, PER_PAGE_MAX)
+        for job in batch:
+            if await _contains(ctx, store.args, job, args) and await _contains(
+                ctx, store.result, job, result
+            ):
+                hits.append(job)
+                if len(hits) == first + asked.per_page:
+                    return hits[first:]
+        if len(batch) < PER_PAGE_MAX:
+            break
+    return hits[first:]
+
+
+def _subset(name: str, text: str | None) -> list[Any]:
+    """The asked-for JSON in a list, an empty list if nothing is asked for."""
+    try:
+        return [] if text is None else [json.loads(text)]
+    except (ValueError, RecursionError):
+        raise BadInput(f"{name}: not JSON", field=name, remedy='write for example {"name":"x"}') from None
+
+
+async def _contains(ctx: Context, read: Any, job: Job, subset: list[Any]) -> bool:
+    if not subset:
+        return True
+    body = await ctx.desk.database.read(read, job.id)
+    try:
+        return body is not None and filters.contains(json.loads(body), subset[0])
+    except (ValueError, RecursionError):
+        return False
+
+
+def _micros(when: datetime | None) -> int | None:
+    if when is None:
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)

@@ -1,0 +1,76 @@
+"""Errors as problem documents (RFC 9457): which field, what is wrong, what to do."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from executor import telemetry
+from executor.errors import CallerError, EngineError, Unauthorized, Unavailable
+from executor.script import compact_json
+
+VALUE_CHARS_MAX = 200
+RETRY_AFTER_S = "5"
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A problem document; `more` are its extension members, absent when None."""
+    document = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **{key: value for key, value in more.items() if value is not None},
+    }
+    return Response(compact_json(document), status, headers, media_type="application/problem+json")
+
+
+def shown(value: Any) -> str:
+    """A wrong value as it may be repeated to the caller: short."""
+    text = repr(value)
+    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
+
+
+def first_error(errors: Sequence[Any]) -> tuple[str, str]:
+    """The field and the message of pydantic's first complaint, and how many more there are."""
+    error = errors[0]
+    place = [str(part) for part in error["loc"] if part not in ("query", "path", "body", "header")]
+    field = ".".join(place) or "body"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    given = "" if error["type"] == "missing" else f", got {shown(error.get('input'))}"
+    return field, f"{field}: {error['msg']}{given}{more}"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the routes with a problem document."""
+
+    @app.exception_handler(CallerError)
+    async def _caller(_: Request, error: CallerError) -> Response:
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+        if error.status == 429:
+            headers["Retry-After"] = RETRY_AFTER_S
+        return problem(error.status, error.detail, headers, field=error.field, remedy=error.remedy)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: RequestValidationError) -> Response:
+        field, detail = first_error(error.errors())
+        return problem(400, detail, field=field)
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(Unavailable)
+    @app.exception_handler(EngineError)
+    async def _unavailable(_: Request, error: Exception) -> Response:
+        return problem(503, str(error), {"Retry-After": RETRY_AFTER_S})
+
+    @app.exception_handler(Exception)
+    async def _bug(request: Request, error: Exception) -> Response:
+        telemetry.log.error("BUG: a request failed", path=request.url.path, exc_info=error)
+        return problem(500, "BUG: the service failed; its log has the trace. Please report it.")

@@ -1,0 +1,168 @@
+"""Submitting: `jobs/run/preview`, and the same with the answer awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from executor.api.answers import answer
+from executor.api.body import described, read_model
+from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.models import PreviewRequest, RunQuery
+from executor.api.problems import problem, shown
+from executor.errors import BadInput
+from executor.jobs.desk import Completed
+from executor.jobs.job import NewJob, new_id, now_us
+from executor.script import check_limit, compact_json, resolve_limits
+from executor.workspace.policy import bounded_by
+from executor.workspace.workspaces import Workspace
+
+router = APIRouter()
+
+RunParameters = Annotated[RunQuery, Query()]
+FAILED: dict[int | str, dict[str, Any]] = {
+    500: {
+        "description": 'The job failed; the body is `{"error": {name, message, reason, …}}`.',
+        "content": {"application/json": {}},
+    }
+}
+
+
+@router.post(
+    "/jobs/run/preview",
+    status_code=201,
+    response_class=PlainTextResponse,
+    summary="Run a script",
+    openapi_extra=described(PreviewRequest),
+)
+async def run_preview(
+    request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
+) -> Response:
+    """Store the job, start it as soon as a slot is free, and answer its id at once."""
+    new = await _new_job(request, workspace, query, user, ctx)
+    await ctx.desk.submit(new)
+    return PlainTextResponse(new.id, 201)
+
+
+@router.post(
+    "/jobs/run_wait_result/preview",
+    summary="Run a script and wait for its result",
+    openapi_extra=described(PreviewRequest),
+    responses=FAILED,
+)
+async def run_wait_result_preview(
+    request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
+) -> Response:
+    """As `jobs/run/preview`, but answer the result; a client that leaves cancels the job."""
+    new = await _new_job(request, workspace, query, user, ctx)
+    created = await ctx.desk.submit(new)
+    done = await _wait(request, ctx, new, user, cancel=created)
+    if done is None:
+        waited = ctx.settings.wait_s
+        return problem(504, f"job {new.id} has not ended after {waited:g} s; it goes on", job_id=new.id)
+    return answer(done)
+
+
+async def _wait(request: Request, ctx: Context, new: NewJob, user: str, *, cancel: bool) -> Completed | None:
+    """The job's end; None when it takes too long, or when the client has left."""
+    waiting = asyncio.create_task(ctx.desk.wait(new.workspace_id, new.id))
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait(
+            {waiting, leaving}, timeout=ctx.settings.wait_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if waiting.done():
+            return waiting.result()
+        if leaving.done() and cancel and not ctx.desk.closed:
+            await ctx.desk.cancel(
+                new.workspace_id, new.id, user, "the client that waited for it disconnected"
+            )
+        return None
+    finally:
+        waiting.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has disconnected; its body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _new_job(
+    request: Request, workspace: Workspace, query: RunQuery, user: str, ctx: Context
+) -> NewJob:
+    """The request as a job to be; raises BadInput naming what is wrong."""
+    asked = await read_model(request, PreviewRequest, ctx.settings.request_mb)
+    runtime = ctx.runtimes.find(asked.language)
+    if runtime is None:
+        raise BadInput(
+            f"language: {shown(asked.language)} has no runtime here",
+            field="language",
+            remedy=f"use one of {', '.join(ctx.runtimes.names())}",
+        )
+    bounds = bounded_by(ctx.settings.limits, workspace.policy.limits)
+    limits = dict(asked.limits or {})
+    if query.timeout is not None:
+        check_limit("timeout", query.timeout, bounds.timeout_s.maximum, "query")
+        limits["timeout_s"] = query.timeout
+    now = now_us()
+    return NewJob(
+        id=str(query.job_id) if query.job_id else new_id(),
+        workspace_id=workspace.id,
+        kind="preview",
+        language=runtime.name,
+        content=asked.content,
+        args=_args(asked),
+        limits=resolve_limits(limits, bounds),
+        request_hash=_request_hash(asked, query),
+        created_by=user,
+        created_at=now,
+        scheduled_for=_scheduled_for(query, now),
+        tag=query.tag or asked.tag or runtime.name,
+        path=asked.path,
+        lock=asked.lock,
+        parent_job=str(query.parent_job) if query.parent_job else None,
+        root_job=str(query.root_job) if query.root_job else None,
+    )
+
+
+def _args(asked: PreviewRequest) -> bytes:
+    try:
+        return compact_json(asked.args or {})
+    except ValueError:
+        raise BadInput(
+            "args: a number in it is too large for a JSON number",
+            field="args",
+            remedy="send it as a string",
+        ) from None
+
+
+def _request_hash(asked: PreviewRequest, query: RunQuery) -> str:
+    """What makes two submissions the same request: everything but the id and the credentials."""
+    said: dict[str, Any] = asked.model_dump(mode="json")
+    said["query"] = query.model_dump(mode="json", exclude={"job_id", "token"})
+    return hashlib.sha256(compact_json(said)).hexdigest()
+
+
+def _scheduled_for(query: RunQuery, now: int) -> int:
+    if query.scheduled_in_secs is not None:
+        return now + query.scheduled_in_secs * 1_000_000
+    if query.scheduled_for is None:
+        return now
+    when = query.scheduled_for if query.scheduled_for.tzinfo else query.scheduled_for.replace(tzinfo=UTC)
+    try:
+        if when > datetime(9000, 1, 1, tzinfo=UTC):
+            raise OverflowError
+        return max(now, int(when.timestamp() * 1_000_000))
+    except OverflowError:
+        raise BadInput(
+            f"scheduled_for: {shown(str(when))} is too far away",
+            field="scheduled_for",
+            remedy="use a year below 9000",
+        ) from None

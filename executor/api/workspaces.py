@@ -1,0 +1,78 @@
+"""Making and reading workspaces and their policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from executor.api.body import read_model
+from executor.api.context import Caller, Ctx
+from executor.jobs.environment import iso
+from executor.jobs.job import now_us
+from executor.workspace.policy import Policy
+from executor.workspace.workspaces import Workspace
+
+router = APIRouter(prefix="/workspaces")
+
+
+class CreateWorkspace(BaseModel):
+    """The body of `workspaces/create`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    id: str
+    name: str | None = Field(None, max_length=255)
+    policy: Policy = Policy()
+
+
+EXAMPLE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["id"],
+                    "properties": {
+                        "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,49}$"},
+                        "name": {"type": ["string", "null"], "maxLength": 255},
+                        "policy": {
+                            "type": "object",
+                            "description": "networks [{cidr, ports}], images, limits, concurrency",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _shown(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "policy": workspace.policy.model_dump(mode="json"),
+        "created_at": iso(workspace.created_at),
+    }
+
+
+@router.post("/create", status_code=201, summary="Make a workspace", openapi_extra=EXAMPLE_BODY)
+async def create(request: Request, ctx: Ctx, _: Caller) -> dict[str, Any]:
+    """`{id, name?, policy?}`; 409 if it exists."""
+    asked = await read_model(request, CreateWorkspace, ctx.settings.request_mb)
+    return _shown(await ctx.workspaces.create(asked.id, asked.name, asked.policy, now_us()))
+
+
+@router.get("/list", summary="All workspaces")
+async def list_all(ctx: Ctx, _: Caller) -> list[dict[str, Any]]:
+    """Workspaces by id."""
+    return [_shown(workspace) for workspace in ctx.workspaces.list()]
+
+
+@router.get("/get/{id}", summary="A workspace and its policy")
+async def get(id: str, ctx: Ctx, _: Caller) -> dict[str, Any]:
+    """404 if there is none of this id."""
+    return _shown(ctx.workspaces.get(id))

@@ -1,0 +1,183 @@
+"""`executor doctor`: does everything work here, and if not, what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from executor.cli.process import own_worker_id
+from executor.cli.screen import out
+from executor.errors import EngineError, ExecutorError
+from executor.runtimes import Runtimes, scan
+from executor.sandbox.engine import EngineInfo
+from executor.sandbox.run import Cancellation, Order, Sandbox
+from executor.script import Returned, Script, resolve_limits
+from executor.settings import Settings, load
+from executor.wiring import docker_parts, make_sandbox
+
+PROBE_LANGUAGE = "bash"
+PROBE_LIMITS = {"timeout_s": 30, "memory_mb": 64, "pids": 32, "tmp_mb": 8}
+PROBE = r"""
+status() { awk -v key="$1:" '$1 == key { print $2 }' /proc/self/status; }
+first() { cat "$@" 2>/dev/null | head -n 1; }
+touch /probe 2>/dev/null && root=writable || root=read-only
+interfaces=$(awk -F: 'NR > 2 { gsub(/ /, "", $1); print $1 }' /proc/net/dev | tr '\n' ' ')
+mib() { df -B1048576 --output=size "$1" | tail -n 1 | tr -d ' '; }
+cat > result.json <<END
+{"uid": $(id -u), "capabilities": "$(status CapEff)$(status CapBnd)", "no_new_privileges": "$(status NoNewPrivs)",
+ "seccomp": "$(status Seccomp)", "root": "$root", "interfaces": "$interfaces",
+ "memory": "$(first /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes)",
+ "pids": "$(first /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max)",
+ "tmp_mb": $(mib /tmp), "job_mb": $(mib /job), "core": "$(ulimit -c)", "files": "$(ulimit -n)"}
+END
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `remedy` says what to do when it is not `ok`."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False) -> None:
+    """Look at engine, images, limits and isolation on this host; exit code 1 if anything is wrong."""
+    findings = asyncio.run(_examine(load()))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
+            out.print(f"{mark} {finding.name:<22}", end=" ")
+            out.print(finding.detail, markup=False)
+            if not finding.ok and finding.remedy:
+                out.print(f"     → {finding.remedy}", markup=False, style="yellow")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    findings = [_data_dir(settings)]
+    runtimes = scan(settings.runtimes)
+    parts = docker_parts(settings, runtimes)
+    try:
+        info = await parts.engine.info()
+    except EngineError as error:
+        return [*findings, Finding("engine", False, str(error), "run `executor setup` as root")]
+    try:
+        with tempfile.TemporaryDirectory(prefix="executor-doctor-") as folder:
+            Path(folder).chmod(0o711)
+            sandbox = make_sandbox(parts, Path(folder), "doctor", own_worker_id())
+            findings += _engine(info)
+            findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
+            findings += await _isolation(settings, sandbox, runtimes)
+            await sandbox.cleanup.settle(10)
+    finally:
+        parts.engine.close()
+    return findings
+
+
+def _data_dir(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    existing = next((p for p in (folder, *folder.resolve().parents) if p.is_dir()), Path("/"))
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        remedy = "make it writable, or set EXECUTOR_DATA_DIR to another directory"
+        return Finding("data directory", False, f"{folder}: {error.strerror}", remedy)
+    open_to_others = folder.is_dir() and folder.stat().st_mode & 0o077
+    return Finding(
+        "data directory",
+        not open_to_others,
+        f"{folder.resolve()} is {'open to other users' if open_to_others else 'writable, and only ours'}",
+        f"chmod 700 {folder}",
+    )
+
+
+def _engine(info: EngineInfo) -> list[Finding]:
+    seccomp = any("seccomp" in option for option in info.security)
+    return [
+        Finding(
+            "engine",
+            True,
+            f"{info.name} {info.version}, runtime {info.runtime}, cgroup v{info.cgroup_version}",
+        ),
+        Finding(
+            "engine's seccomp",
+            seccomp,
+            "a default profile is in force" if seccomp else "the engine filters no system calls",
+            "use an engine and a kernel with seccomp; scripts may call anything otherwise",
+        ),
+    ]
+
+
+async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:
+    tag = await sandbox.image_of(runtimes.by_name[name])
+    there = await sandbox.engine.has_image(tag)
+    return Finding(
+        f"image {name}", there, tag if there else f"{tag} is missing", "run `executor images build`"
+    )
+
+
+async def _isolation(settings: Settings, sandbox: Sandbox, runtimes: Runtimes) -> list[Finding]:
+    """What a script really finds in its container, against what it was meant to find."""
+    runtime = runtimes.find(PROBE_LANGUAGE)
+    if runtime is None:
+        return [Finding("isolation", False, f"no runtime {PROBE_LANGUAGE!r} to probe with", "add it")]
+    order = Order(
+        name=f"executor-doctor-{uuid.uuid4()}",
+        runtime=runtime,
+        script=Script(runtime.name, PROBE),
+        limits=resolve_limits(PROBE_LIMITS, settings.limits),
+        cancellation=Cancellation(settings.cancel_grace_s),
+    )
+    try:
+        outcome = await sandbox.run(order)
+    except ExecutorError as error:
+        return [
+            Finding(
+                "a script in a container",
+                False,
+                str(error),
+                "run `executor setup`, then look at the engine's log",
+            )
+        ]
+    if not isinstance(outcome, Returned):
+        return [Finding("a script in a container", False, outcome.message, "look at the engine's log")]
+    return judge_probe(json.loads(outcome.value))
+
+
+def judge_probe(seen: dict[str, Any]) -> list[Finding]:
+    """The probe's account against the hardening it was started with."""
+    limits = PROBE_LIMITS
+    expected = [
+        ("user", seen["uid"] not in (0, None), f"uid {seen['uid']}"),
+        (
+            "capabilities",
+            int(seen["capabilities"], 16) == 0,
+            f"effective and bounding: {seen['capabilities']}",
+        ),
+        ("no new privileges", seen["no_new_privileges"] == "1", f"NoNewPrivs {seen['no_new_privileges']}"),
+        ("system call filter", seen["seccomp"] == "2", f"Seccomp {seen['seccomp']}"),
+        ("root file system", seen["root"] == "read-only", seen["root"]),
+        ("network", seen["interfaces"].split() == ["lo"], f"interfaces: {seen['interfaces']}"),
+        ("memory limit", seen["memory"] == str(limits["memory_mb"] << 20), f"{seen['memory']} bytes"),
+        ("process limit", seen["pids"] == str(limits["pids"]), seen["pids"]),
+        ("/tmp size", seen["tmp_mb"] <= limits["tmp_mb"], f"{seen['tmp_mb']} MiB"),
+        ("/job size", seen["job_mb"] <= limits["tmp_mb"], f"{seen['job_mb']} MiB"),
+        ("core dumps", seen["core"] == "0", f"at most {seen['core']} blocks"),
+        ("open files", seen["files"] == "1024", f"at most {seen['files']}"),
+    ]
+    remedy = "the engine does not enforce this; do not run untrusted scripts on this host"
+    return [Finding(name, bool(ok), detail, remedy) for name, ok, detail in expected]

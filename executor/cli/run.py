@@ -1,0 +1,146 @@
+"""`executor run FILE`: one script in its container, without a server and without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from executor.cli.process import own_worker_id, worker_is_alive
+from executor.cli.screen import err, fail
+from executor.errors import BadInput, Reason
+from executor.runtimes import Runtime, Runtimes, scan
+from executor.sandbox.run import Cancellation, Listener, Order
+from executor.script import Failed, Isolation, Limits, Outcome, Returned, Script, compact_json, resolve_limits
+from executor.settings import Settings, load
+from executor.wiring import docker_parts, make_sandbox
+
+INSTANCE = "run"
+SETTLE_S = 10.0
+EXIT_CODES = {
+    Reason.TIMEOUT: 124,
+    Reason.CANCELLED: 130,
+    Reason.OUT_OF_MEMORY: 137,
+    Reason.INFRASTRUCTURE: 75,
+}
+"""Those of timeout(1), of a shell for SIGINT and SIGKILL, and EX_TEMPFAIL; 1 for all other reasons."""
+
+
+def run(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="the script")],
+    arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; VALUE is JSON, else text")] = None,
+    args: Annotated[Path | None, typer.Option(help="a JSON file of arguments")] = None,
+    language: Annotated[str | None, typer.Option(help="default: by the file's name")] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, as memory_mb=128")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print result, usage and isolation")] = False,
+) -> None:
+    """Run a script: its log goes to stderr as it comes, its result as JSON to stdout.
+
+    Exit code: 0 success, 1 the script failed, 2 wrong usage, 124 time limit, 130 cancelled,
+    137 out of memory, 75 trouble of the engine.
+    """
+    settings = load()
+    try:
+        runtime = find_runtime(scan(settings.runtimes), file, language)
+        limits = resolve_limits(dict(_pairs(limit or [], "--limit")), settings.limits)
+        script = Script(runtime.name, file.read_text("utf-8"), compact_json(_arguments(args, arg or [])))
+    except (BadInput, UnicodeDecodeError, ValueError) as error:
+        fail(getattr(error, "detail", str(error)), 2)
+    outcome, isolation = asyncio.run(_run(settings, runtime, script, limits))
+    _show(outcome, isolation, as_json)
+    sys.exit(0 if isinstance(outcome, Returned) else EXIT_CODES.get(outcome.reason, 1))
+
+
+def find_runtime(runtimes: Runtimes, file: Path, language: str | None) -> Runtime:
+    """The language asked for, else the one that the file's name tells; raises BadInput."""
+    found = runtimes.find(language) if language else runtimes.for_file(file)
+    if found is None:
+        what = (
+            f"no language is called {language!r}" if language else f"no language has files like {file.name}"
+        )
+        raise BadInput(f"{what}; use --language with one of {', '.join(runtimes.names())}")
+    return found
+
+
+def _arguments(file: Path | None, pairs: list[str]) -> dict[str, Any]:
+    values: Any = {} if file is None else json.loads(file.read_bytes())
+    if not isinstance(values, dict):
+        raise BadInput(f"--args: {file} does not hold a JSON object")
+    return {**values, **dict(_pairs(pairs, "--arg"))}
+
+
+def _pairs(pairs: list[str], option: str) -> list[tuple[str, Any]]:
+    found = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise BadInput(f"{option} {pair!r}: write NAME=VALUE")
+        try:
+            found.append((name, json.loads(text)))
+        except ValueError:
+            found.append((name, text))
+    return found
+
+
+async def _run(
+    settings: Settings, runtime: Runtime, script: Script, limits: Limits
+) -> tuple[Outcome, Isolation | None]:
+    """Run it in a container that goes whatever happens to us."""
+    parts = docker_parts(settings, scan(settings.runtimes))
+    seen: list[Isolation] = []
+
+    async def claimed(isolation: Isolation) -> None:
+        seen.append(isolation)
+
+    with tempfile.TemporaryDirectory(prefix="executor-run-") as folder:
+        Path(folder).chmod(0o711)
+        sandbox = make_sandbox(parts, Path(folder), INSTANCE, own_worker_id())
+        cancellation = Cancellation(settings.cancel_grace_s)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, cancellation.ask)
+        try:
+            await sandbox.cleanup.reap(worker_is_alive)
+            order = Order(
+                name=f"executor-run-{uuid.uuid4()}",
+                runtime=runtime,
+                script=script,
+                limits=limits,
+                cancellation=cancellation,
+                listener=Listener(claimed=claimed, log=_show_log),
+            )
+            outcome = await sandbox.run(order)
+        finally:
+            await sandbox.cleanup.settle(SETTLE_S)
+            parts.engine.close()
+    return outcome, seen[0] if seen else None
+
+
+def _show_log(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _show(outcome: Outcome, isolation: Isolation | None, as_json: bool) -> None:
+    if as_json:
+        result = outcome.value if isinstance(outcome, Returned) else outcome.as_json()
+        members = {
+            "success": isinstance(outcome, Returned),
+            "usage": vars(outcome.usage),
+            "sandbox": isolation.as_dict() if isolation else None,
+        }
+        sys.stdout.write(compact_json(members)[:-1].decode() + ',"result":' + result.decode() + "}\n")
+    elif isinstance(outcome, Returned):
+        sys.stdout.write(outcome.value.decode() + "\n")
+    else:
+        _show_failure(outcome)
+
+
+def _show_failure(failed: Failed) -> None:
+    err.print(f"{failed.reason.value}: {failed.name}: {failed.message}", style="red", markup=False)

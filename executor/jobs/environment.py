@@ -1,0 +1,42 @@
+"""The environment a script finds (docs/openflow.md section 4.7). Pure.
+
+Nothing of the service's own environment is in it. A value that does not exist is the empty string.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from executor.jobs.job import Job
+
+
+def environment(job: Job, base_url: str) -> dict[str, str]:
+    """The variables of one script job."""
+    user = job.created_by
+    path = job.path or ""
+    return {
+        "WM_WORKSPACE": job.workspace_id,
+        "WM_TOKEN": "",
+        "WM_EMAIL": "",
+        "WM_USERNAME": user,
+        "WM_BASE_URL": base_url,
+        "WM_JOB_ID": job.id,
+        "WM_SCHEDULED_FOR": iso(job.scheduled_for),
+        "WM_JOB_PATH": path,
+        "WM_FLOW_JOB_ID": "",
+        "WM_ROOT_FLOW_JOB_ID": job.root_job or "",
+        "WM_FLOW_PATH": "",
+        "WM_SCHEDULE_PATH": "",
+        "WM_PERMISSIONED_AS": f"u/{user}",
+        "WM_STATE_PATH": f"u/{user}/tmp_state",
+        "WM_FLOW_STEP_ID": "",
+        "WM_OBJECT_PATH": "",
+        "WM_WORKER_GROUP": "default",
+        "BASE_INTERNAL_URL": base_url,
+        "TZ": "UTC",
+    }
+
+
+def iso(micros: int) -> str:
+    """Microseconds since 1970 as an RFC 3339 timestamp in UTC."""
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat().replace("+00:00", "Z")

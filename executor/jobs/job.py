@@ -1,0 +1,106 @@
+"""A job: a durable request to run one script, and what became of it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from executor.script import Limits
+
+State = Literal["queued", "running", "completed"]
+OutputKind = Literal["log", "stream"]
+
+DELETED_LOG = "##DELETED##"
+
+
+class Status(StrEnum):
+    """How a completed job ended (docs/openflow.md section 3.3)."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELED = "canceled"
+    SKIPPED = "skipped"
+
+    @property
+    def is_success(self) -> bool:
+        """A skipped job counts as successful."""
+        return self in (Status.SUCCESS, Status.SKIPPED)
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A validated request, not stored yet. `args` is a JSON object as bytes; times in microseconds."""
+
+    id: str
+    workspace_id: str
+    kind: str
+    language: str
+    content: str
+    args: bytes
+    limits: Limits
+    request_hash: str
+    created_by: str
+    created_at: int
+    scheduled_for: int
+    tag: str
+    path: str | None = None
+    lock: str | None = None
+    parent_job: str | None = None
+    root_job: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stored job, without the values that may be big: its arguments, result and output."""
+
+    id: str
+    workspace_id: str
+    state: State
+    status: Status | None
+    kind: str
+    language: str
+    content: str
+    path: str | None
+    tag: str
+    lock: str | None
+    limits: Limits
+    request_hash: str
+    parent_job: str | None
+    root_job: str | None
+    created_by: str
+    created_at: int
+    scheduled_for: int
+    started_at: int | None
+    completed_at: int | None
+    worker_id: str | None
+    container: str | None
+    attempt: int
+    canceled_by: str | None
+    canceled_reason: str | None
+    reason: str | None
+    labels: list[str] | None
+    memory_peak_bytes: int | None
+    cpu_ms: int | None
+    isolation: Mapping[str, Any] | None
+    deleted: bool
+
+    @property
+    def duration_ms(self) -> int | None:
+        """From start to end, in milliseconds; None until it has both."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at) // 1000
+
+
+def new_id() -> str:
+    """A job id nobody can guess: a random UUID (RFC 9562 version 4)."""
+    return str(uuid.uuid4())
+
+
+def now_us() -> int:
+    """The time now, in microseconds since 1970, UTC."""
+    return time.time_ns() // 1000

@@ -1,0 +1,105 @@
+"""What is known of a running job in this process before, or without, being stored.
+
+A script's output is told to those who listen at once and stored a moment later, many pieces in one
+transaction. A reader sees the stored part and the part on its way as one text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from executor.jobs import store
+from executor.jobs.job import OutputKind
+from executor.storage.database import Database
+
+FLUSH_S = 0.2
+FLUSH_CHARS = 256 * 1024
+
+
+@dataclass
+class Text:
+    """A growing text: `stored` characters are in the database, `waiting` follow them."""
+
+    stored: int = 0
+    waiting: list[str] = field(default_factory=list)
+    waiting_chars: int = 0
+
+    @property
+    def length(self) -> int:
+        """All characters so far."""
+        return self.stored + self.waiting_chars
+
+    def add(self, text: str) -> None:
+        """Append; NUL, which a database text cannot hold everywhere, becomes U+FFFD."""
+        self.waiting.append(text.replace("\0", "\ufffd"))
+        self.waiting_chars += len(text)
+
+    def take(self) -> str:
+        """What is to be stored next; `taken` says when it is."""
+        return "".join(self.waiting)
+
+    def taken(self, text: str) -> None:
+        """`text`, which `take` gave, is stored now."""
+        rest = "".join(self.waiting)[len(text) :]
+        self.waiting = [rest] if rest else []
+        self.waiting_chars = len(rest)
+        self.stored += len(text)
+
+
+class LiveJob:
+    """The output of one running job, and whether somebody wants it to end."""
+
+    def __init__(self, job_id: str, changed: Callable[[], None]) -> None:
+        self.job_id = job_id
+        self.texts: dict[OutputKind, Text] = {"log": Text(), "stream": Text()}
+        self.cancel_asked = asyncio.Event()
+        self._changed = changed
+        self._dirty = asyncio.Event()
+        self._full = asyncio.Event()
+
+    def tell(self, kind: OutputKind, text: str) -> None:
+        """Add to the log or the result stream."""
+        self.texts[kind].add(text)
+        self._dirty.set()
+        if self.texts[kind].waiting_chars >= FLUSH_CHARS:
+            self._full.set()
+        self._changed()
+
+    async def keep(self, database: Database) -> None:
+        """Store the output as it comes, until cancelled; `flush` then stores the rest."""
+        while True:
+            await self._dirty.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._full.wait()
+            await self.flush(database)
+
+    async def flush(self, database: Database) -> None:
+        """Store what waits."""
+        self._dirty.clear()
+        self._full.clear()
+        pieces = {kind: text.take() for kind, text in self.texts.items() if text.waiting}
+        if not pieces:
+            return
+        await database.write(self._append, pieces)
+        for kind, piece in pieces.items():
+            self.texts[kind].taken(piece)
+
+    def _append(self, connection: Connection, pieces: dict[OutputKind, str]) -> None:
+        for kind, piece in pieces.items():
+            store.append_output(connection, self.job_id, kind, self.texts[kind].stored, piece)
+
+    def after(self, kind: OutputKind, stored_length: int, offset: int) -> str | None:
+        """What follows the `stored_length` characters a reader found stored, from `offset` on.
+
+        None if more has been stored since the reader looked: it must look again.
+        """
+        text = self.texts[kind]
+        if text.stored > stored_length:
+            return None
+        return text.take()[max(offset, stored_length) - text.stored :]

@@ -1,0 +1,267 @@
+"""Every statement about jobs, one function per sentence.
+
+Functions take a connection and run in the caller's transaction. What may change a running job names
+the worker and the attempt that hold its lease, so that a worker which was given up cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+
+from executor.errors import Conflict, TooManyJobs
+from executor.jobs.ending import Ending
+from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Status
+from executor.script import Limits, compact_json
+from executor.storage.tables import job_args, job_output, job_results, jobs
+
+
+def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: int) -> bool:
+    """Store a job, leased to `worker_id` at once if given; False if this very request is stored already.
+
+    Raises Conflict if the id belongs to another request, TooManyJobs if the queue is full.
+    """
+    known = connection.execute(
+        select(jobs.c.workspace_id, jobs.c.request_hash).where(jobs.c.id == new.id)
+    ).first()
+    if known is not None:
+        if (known.workspace_id, known.request_hash) == (new.workspace_id, new.request_hash):
+            return False
+        raise Conflict(
+            f"job_id: {new.id} was used for another request",
+            field="job_id",
+            remedy="send a new UUID, or the very same request",
+        )
+    if worker_id is None and waiting(connection) >= queue_max:
+        raise TooManyJobs(
+            f"the queue is full: {queue_max} jobs are waiting",
+            remedy="try again when some have ended, or raise EXECUTOR_QUEUE_MAX",
+        )
+    leased = worker_id is not None
+    row = {key: value for key, value in vars(new).items() if key not in ("args", "limits")}
+    connection.execute(
+        insert(jobs).values(
+            **row,
+            limits=json.dumps(asdict(new.limits)),
+            state="running" if leased else "queued",
+            worker_id=worker_id,
+            started_at=new.created_at if leased else None,
+            attempt=1 if leased else 0,
+        )
+    )
+    connection.execute(insert(job_args).values(job_id=new.id, body=new.args))
+    return True
+
+
+def waiting(connection: Connection) -> int:
+    """How many jobs are queued."""
+    return connection.execute(select(func.count()).where(jobs.c.state == "queued")).scalar_one()
+
+
+def claim(
+    connection: Connection, worker_id: str, now: int, not_in: Collection[str]
+) -> tuple[Job, bytes] | None:
+    """Lease the next due job to the worker, passing over the workspaces `not_in`; with its args."""
+    next_id = (
+        select(jobs.c.id)
+        .where(jobs.c.state == "queued", jobs.c.scheduled_for <= now)
+        .where(jobs.c.workspace_id.not_in(not_in))
+        .order_by(jobs.c.scheduled_for, jobs.c.created_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == next_id)
+        .values(state="running", worker_id=worker_id, started_at=now, attempt=jobs.c.attempt + 1)
+        .returning(*jobs.c)
+    ).first()
+    if row is None:
+        return None
+    return _job(row), args(connection, row.id)
+
+
+def next_due(connection: Connection) -> int | None:
+    """When the first queued job may start, in microseconds; None if none waits."""
+    return connection.execute(
+        select(func.min(jobs.c.scheduled_for)).where(jobs.c.state == "queued")
+    ).scalar_one_or_none()
+
+
+def note_container(connection: Connection, job: Job, container: str, isolation: Mapping[str, Any]) -> bool:
+    """Commit which container the job's script is about to run in; False if the lease is lost."""
+    return _changed(
+        connection.execute(
+            update(jobs)
+            .where(_leased(job))
+            .values(container=container, isolation=json.dumps(dict(isolation)))
+        )
+    )
+
+
+def finish(connection: Connection, job: Job, ending: Ending, now: int) -> bool:
+    """Record how a running job ended; False if the lease is lost, then nothing changes."""
+    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**_ended(ending, now))))
+    if changed:
+        connection.execute(insert(job_results).values(job_id=job.id, body=ending.result))
+    return changed
+
+
+def finish_queued(connection: Connection, job_id: str, ending: Ending, now: int) -> bool:
+    """Record the end of a job that never started; False if it is not queued any more."""
+    changed = _changed(
+        connection.execute(
+            update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued").values(**_ended(ending, now))
+        )
+    )
+    if changed:
+        connection.execute(insert(job_results).values(job_id=job_id, body=ending.result))
+    return changed
+
+
+def _ended(ending: Ending, now: int) -> dict[str, Any]:
+    return {
+        "state": "completed",
+        "status": ending.status.value,
+        "completed_at": now,
+        "worker_id": None,
+        "reason": ending.reason,
+        "canceled_by": ending.canceled_by,
+        "canceled_reason": ending.canceled_reason,
+        "labels": None if ending.labels is None else json.dumps(ending.labels),
+        "memory_peak_bytes": ending.memory_peak_bytes,
+        "cpu_ms": ending.cpu_ms,
+    }
+
+
+def note_cancellation(connection: Connection, job_id: str, by: str, why: str) -> bool:
+    """Mark a running job as to be cancelled, so that a restart does not run it again."""
+    return _changed(
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == "running")
+            .values(canceled_by=by, canceled_reason=why)
+        )
+    )
+
+
+def release(connection: Connection, job: Job, not_before: int) -> bool:
+    """Give a lease back: the job waits again, to be run anew."""
+    return _changed(
+        connection.execute(
+            update(jobs)
+            .where(_leased(job))
+            .values(state="queued", worker_id=None, started_at=None, scheduled_for=not_before)
+        )
+    )
+
+
+def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
+    """Running jobs whose worker is not among the living."""
+    rows = connection.execute(select(jobs).where(jobs.c.state == "running", jobs.c.worker_id.not_in(living)))
+    return [_job(row) for row in rows]
+
+
+def append_output(connection: Connection, job_id: str, kind: OutputKind, position: int, text: str) -> None:
+    """Store the next piece of a job's log or result stream."""
+    connection.execute(insert(job_output).values(job_id=job_id, kind=kind, position=position, text=text))
+
+
+def output(connection: Connection, job_id: str, kind: OutputKind, offset: int = 0) -> tuple[str, int]:
+    """A job's log or result stream from character `offset` on, and its length so far."""
+    start = connection.execute(
+        select(func.max(job_output.c.position)).where(
+            job_output.c.job_id == job_id, job_output.c.kind == kind, job_output.c.position <= offset
+        )
+    ).scalar_one_or_none()
+    rows = connection.execute(
+        select(job_output.c.position, job_output.c.text)
+        .where(job_output.c.job_id == job_id, job_output.c.kind == kind)
+        .where(job_output.c.position >= (start or 0))
+        .order_by(job_output.c.position)
+    ).all()
+    if not rows:
+        return "", 0
+    text = "".join(row.text for row in rows)
+    return text[max(0, offset - rows[0].position) :], rows[0].position + len(text)
+
+
+def get(connection: Connection, workspace_id: str, job_id: str) -> Job | None:
+    """A job of the workspace by its id."""
+    row = connection.execute(
+        select(jobs).where(jobs.c.id == job_id, jobs.c.workspace_id == workspace_id)
+    ).first()
+    return None if row is None else _job(row)
+
+
+def args(connection: Connection, job_id: str) -> bytes:
+    """A job's arguments: a JSON object."""
+    body: bytes = connection.execute(select(job_args.c.body).where(job_args.c.job_id == job_id)).scalar_one()
+    return body
+
+
+def result(connection: Connection, job_id: str) -> bytes | None:
+    """A completed job's result or error object, as JSON; None while there is none."""
+    return connection.execute(
+        select(job_results.c.body).where(job_results.c.job_id == job_id)
+    ).scalar_one_or_none()
+
+
+def scrub(connection: Connection, job_id: str) -> None:
+    """Forget what a completed job was given and gave; that it ran stays known."""
+    connection.execute(update(job_args).where(job_args.c.job_id == job_id).values(body=b"{}"))
+    connection.execute(
+        update(job_results).where(job_results.c.job_id == job_id).values(body=compact_json({}))
+    )
+    connection.execute(delete(job_output).where(job_output.c.job_id == job_id))
+    append_output(connection, job_id, "log", 0, DELETED_LOG)
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(deleted=True, labels=None))
+
+
+def listed(
+    connection: Connection, where: list[Any], *, newest_first: bool, offset: int, limit: int
+) -> list[Job]:
+    """Jobs that meet all conditions, running ones first, then by the time they were created."""
+    created = jobs.c.created_at.desc() if newest_first else jobs.c.created_at.asc()
+    is_running = jobs.c.state != "running"  # False sorts first
+    rows = connection.execute(
+        select(jobs)
+        .where(and_(True, *where))
+        .order_by(is_running, created, jobs.c.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return [_job(row) for row in rows]
+
+
+def counts(connection: Connection, workspace_id: str) -> tuple[int, int]:
+    """How many jobs of the workspace wait, and how many run."""
+    rows = connection.execute(
+        select(jobs.c.state, func.count())
+        .where(jobs.c.workspace_id == workspace_id)
+        .where(or_(jobs.c.state == "queued", jobs.c.state == "running"))
+        .group_by(jobs.c.state)
+    )
+    found: dict[str, int] = dict(row.tuple() for row in rows)
+    return found.get("queued", 0), found.get("running", 0)
+
+
+def _leased(job: Job) -> Any:
+    return and_(jobs.c.id == job.id, jobs.c.worker_id == job.worker_id, jobs.c.attempt == job.attempt)
+
+
+def _changed(outcome: Any) -> bool:
+    return bool(outcome.rowcount)
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["status"] = None if row.status is None else Status(row.status)
+    values["limits"] = Limits(**json.loads(row.limits))
+    values["labels"] = None if row.labels is None else json.loads(row.labels)
+    values["isolation"] = None if row.isolation is None else json.loads(row.isolation)
+    return Job(**values)

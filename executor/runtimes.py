@@ -1,0 +1,164 @@
+"""Reads the languages: one folder each, found by scanning, never listed.
+
+A folder `runtimes/<name>/` with a `runtime.toml` is a language called `<name>`. This module knows
+manifests; it does not know containers, images or jobs.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
+
+from executor.errors import ConfigurationError
+
+MANIFEST = "runtime.toml"
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+class _Minimum(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory_mb: PositiveFloat = 16
+    pids: PositiveFloat = 8
+    tmp_mb: PositiveFloat = 1
+
+
+class _Limits(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minimum: _Minimum = _Minimum()
+
+
+class _Conformance(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skip: dict[str, str] = {}
+
+
+class Manifest(BaseModel):
+    """What `runtime.toml` says; CONTRIBUTING.md explains each field to people who add a language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    aliases: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    source: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    runner: tuple[str, ...] = Field(min_length=1)
+    label: str
+    cancel_signal: Literal["SIGINT", "SIGTERM"] = "SIGINT"
+    result: Literal["channel", "output"] = "channel"
+    merge_stderr: bool = False
+    network: Literal["none"] = "none"
+    out_of_memory: tuple[str, ...] = ()
+    limits: _Limits = _Limits()
+    conformance: _Conformance = _Conformance()
+
+    @field_validator("out_of_memory")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return patterns
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A language: its name, its folder and its manifest."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def jobinit_argv(self) -> list[str]:
+        """What jobinit is started with in this language's image."""
+        flags = ["--source", self.manifest.source, "--result", self.manifest.result]
+        if self.manifest.merge_stderr:
+            flags.append("--merge-stderr")
+        return ["/executor/jobinit", *flags, "--", *self.manifest.runner]
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """The languages of this instance, by name and alias."""
+
+    by_name: Mapping[str, Runtime]
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __iter__(self) -> Iterator[Runtime]:
+        return iter(self.by_name.values())
+
+    def find(self, language: str) -> Runtime | None:
+        """The runtime called `language`, by name or alias."""
+        return self.by_name.get(self.aliases.get(language, language))
+
+    def for_file(self, path: Path) -> Runtime | None:
+        """The runtime whose extensions claim this file's name."""
+        return next((r for r in self if path.suffix in r.manifest.extensions), None)
+
+    def names(self) -> list[str]:
+        """Names of all languages, sorted."""
+        return sorted(self.by_name)
+
+
+def bundled(folder: str) -> Path:
+    """Where `runtimes` or `images` are: in an installed wheel, else in the checkout."""
+    packaged = Path(__file__).parent / "_bundled" / folder
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / folder
+
+
+def scan(folders: str | None = None) -> Runtimes:
+    """Read every language in `folders` (`:`-separated; default: the bundled ones).
+
+    Raises ConfigurationError naming the folder and field that is wrong. A name wins over an alias;
+    of two languages with one alias the first by name has it.
+    """
+    roots = [Path(f) for f in folders.split(":") if f] if folders else [bundled("runtimes")]
+    found: dict[str, Runtime] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise ConfigurationError(f"EXECUTOR_RUNTIMES: {root} is not a folder")
+        for manifest in sorted(root.glob(f"*/{MANIFEST}")):
+            runtime = read(manifest.parent)
+            if runtime.name in found:
+                raise ConfigurationError(
+                    f"EXECUTOR_RUNTIMES: {runtime.folder} and {found[runtime.name].folder} "
+                    f"are both called {runtime.name!r}; rename one folder"
+                )
+            found[runtime.name] = runtime
+    if not found:
+        raise ConfigurationError(f"no language found: no */{MANIFEST} in {', '.join(map(str, roots))}")
+    aliases: dict[str, str] = {}
+    for runtime in sorted(found.values(), key=lambda r: r.name):
+        for alias in runtime.manifest.aliases:
+            if alias not in found:
+                aliases.setdefault(alias, runtime.name)
+    return Runtimes(MappingProxyType(found), MappingProxyType(aliases))
+
+
+def read(folder: Path) -> Runtime:
+    """Read one language's folder; raise ConfigurationError naming what is wrong in it."""
+    path = folder / MANIFEST
+    if not NAME.fullmatch(folder.name):
+        raise ConfigurationError(
+            f"{folder}: {folder.name!r} cannot be a language's name; use a-z, 0-9, - and _, a letter first"
+        )
+    try:
+        manifest = Manifest.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"{path}: {wrong}") from error
+    return Runtime(folder.name, folder, manifest)

@@ -1,0 +1,1 @@
+"""One script, one container: engines, hardening, images, the life of a run."""

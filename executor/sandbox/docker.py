@@ -1,0 +1,302 @@
+"""The docker engine: hardened containers through the Docker SDK, frames over its attach stream.
+
+The SDK blocks, so its calls run in threads of this adapter; the attached stream is a plain socket
+that asyncio reads. Transient failures of the engine are retried here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import Mount, Ulimit
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from executor import telemetry
+from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
+from executor.sandbox.spec import ContainerSpec, Hardening
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CALL_TIMEOUT_S = 60
+RETRY_S = 20
+HEADER = struct.Struct(">BxxxL")
+STDOUT = 1
+
+
+class DockerEngine:
+    """`executor.sandbox.engine.Engine` over the local Docker engine."""
+
+    name = "docker"
+
+    def __init__(self, threads: int, retry_s: float = RETRY_S) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="docker")
+        self._retry_s = retry_s
+        self._pool_size = threads
+        self._info_seen: EngineInfo | None = None
+        self._client: docker.DockerClient | None = None
+
+    @property
+    def runtime(self) -> str:
+        """The engine's default OCI runtime, once the engine was asked."""
+        return self._info_seen.runtime if self._info_seen else "unknown"
+
+    async def start(self, spec: ContainerSpec) -> DockerChannel:
+        """Create the container, attach to it, start it."""
+        await self._call(self._create, spec)
+        raw = await self._call(self._attach, spec.name)
+        try:
+            await self._call(self._start, spec.name)
+        except BaseException:
+            raw.close()
+            raise
+        return await DockerChannel.over(raw)
+
+    async def ended(self, name: str) -> Ended:
+        """Why a container's stream may have ended."""
+        state = await self._call(self._state, name)
+        return Ended(oom_killed=bool(state.get("OOMKilled")), running=bool(state.get("Running")))
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to PID 1, with which the kernel ends every process of the container."""
+        await self._call(self._kill, name)
+
+    async def remove(self, name: str) -> None:
+        """Delete the container, killing it if it runs."""
+        await self._call(self._remove, name)
+
+    async def containers(self, instance: str) -> list[Seen]:
+        """Every container of the instance."""
+        return await self._call(self._list, instance)
+
+    async def info(self) -> EngineInfo:
+        """The engine's own account of itself."""
+        self._info_seen = await self._call(self._info, retry=False)
+        return self._info_seen
+
+    async def has_image(self, tag: str) -> bool:
+        """Whether the engine holds the image."""
+        try:
+            await self._call(self._inspect_image, tag, retry=False)
+        except ImageMissing:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give up the threads; containers are not touched."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    # ------------------------------------------------------------ calls, in threads
+
+    def _api(self) -> Any:
+        """The low-level client, made on first use so that an engine may come up after us."""
+        if self._client is None:
+            self._client = docker.from_env(timeout=CALL_TIMEOUT_S, max_pool_size=self._pool_size)
+        return self._client.api
+
+    async def _call(self, act: Callable[P, T], /, *args: Any, retry: bool = True) -> T:
+        """Run a blocking SDK call in a thread, repeated while the engine's trouble is transient."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._insist, act, args, retry)
+
+    def _insist(self, act: Callable[..., T], args: tuple[Any, ...], retry: bool) -> T:
+        attempts = Retrying(
+            retry=retry_if_exception_type(EngineTransient),
+            stop=stop_after_delay(self._retry_s if retry else 0),
+            wait=wait_random_exponential(multiplier=0.05, max=2),
+            before_sleep=lambda _: telemetry.engine_retries.inc(),
+            reraise=True,
+        )
+        try:
+            return attempts(lambda: translated(act, args))
+        except RetryError as error:  # pragma: no cover - reraise=True gives the cause itself
+            raise EngineError(str(error)) from error
+
+    def _create(self, spec: ContainerSpec) -> None:
+        api = self._api()
+        try:
+            api.create_container_from_config(container_config(api, spec), name=spec.name)
+        except APIError as error:
+            # An earlier create may have timed out after it had worked; names are ours alone.
+            if error.status_code != 409:
+                raise
+
+    def _attach(self, name: str) -> socket.socket:
+        params = {"stdin": 1, "stdout": 1, "stream": 1}
+        wrapped = self._api().attach_socket(name, params=params)
+        raw = wrapped._sock if hasattr(wrapped, "_sock") else wrapped
+        own: socket.socket = raw.dup()
+        wrapped.close()
+        return own
+
+    def _start(self, name: str) -> None:
+        self._api().start(name)
+
+    def _state(self, name: str) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = self._api().inspect_container(name)["State"]
+        except NotFound:
+            return {}
+        return state
+
+    def _kill(self, name: str) -> None:
+        try:
+            self._api().kill(name)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # never was, or does not run any more
+                raise
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._api().remove_container(name, force=True, v=True)
+        except APIError as error:
+            if error.status_code == 404:
+                return
+            if error.status_code == 409:  # its removal is already under way
+                raise EngineTransient(str(error)) from error
+            raise
+
+    def _list(self, instance: str) -> list[Seen]:
+        found = self._api().containers(all=True, filters={"label": f"{LABEL}={instance}"})
+        return [
+            Seen(c["Names"][0].lstrip("/"), c["Labels"].get(LABEL_WORKER, "")) for c in found if c["Names"]
+        ]
+
+    def _info(self) -> EngineInfo:
+        info = self._api().info()
+        return EngineInfo(
+            name="docker",
+            version=info.get("ServerVersion", "unknown"),
+            runtime=info.get("DefaultRuntime", "unknown"),
+            cgroup_version=info.get("CgroupVersion", "1"),
+            security=tuple(info.get("SecurityOptions") or ()),
+        )
+
+    def _inspect_image(self, tag: str) -> None:
+        self._api().inspect_image(tag)
+
+
+def translated(act: Callable[..., T], args: tuple[Any, ...]) -> T:
+    """Call the SDK; turn its exceptions into ours, told apart by whether trying again can help."""
+    try:
+        return act(*args)
+    except ImageNotFound as error:
+        raise ImageMissing(str(error)) from error
+    except APIError as error:
+        message = f"docker engine: {error.explanation or error}"
+        if error.status_code == 404 and "No such image" in message:
+            raise ImageMissing(message) from error
+        if error.status_code is None or error.status_code >= 500:
+            raise EngineTransient(message) from error
+        raise EngineError(message) from error
+    except (requests.ConnectionError, requests.Timeout, ConnectionError, DockerException) as error:
+        raise EngineUnreachable(f"no docker engine answers: {error}") from error
+
+
+def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
+    """The create call's body: the spec in Docker's words."""
+    config: dict[str, Any] = api.create_container_config(
+        image=spec.image,
+        command=None,
+        hostname=spec.hostname,
+        user=f"{spec.hardening.uid}:{spec.hardening.gid}",
+        stdin_open=True,
+        labels=dict(spec.labels),
+        host_config=host_config(api, spec),
+    )
+    # `StdinOnce`: when our connection is gone, PID 1 reads the end of its stdin and ends the job.
+    config.update(StdinOnce=True, AttachStdin=True, AttachStdout=True, AttachStderr=False)
+    return config
+
+
+def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
+    """The hardening in Docker's words."""
+    hard = spec.hardening
+    mounts = [Mount(bind.path, str(bind.source), type="bind", read_only=True) for bind in spec.binds]
+    config: dict[str, Any] = api.create_host_config(
+        network_mode=hard.network,
+        ipc_mode=hard.ipc,
+        mem_limit=hard.memory_bytes,
+        memswap_limit=hard.memory_bytes + hard.swap_bytes,
+        nano_cpus=int(hard.cpus * 1_000_000_000),
+        pids_limit=hard.pids,
+        shm_size=hard.shm_bytes,
+        cap_drop=["ALL"],
+        cap_add=list(hard.capabilities),
+        security_opt=security_options(hard),
+        read_only=hard.read_only_root,
+        tmpfs={t.path: tmpfs_options(t.size_bytes, t.inodes, t.mode, t.executable, hard) for t in hard.tmpfs},
+        ulimits=[
+            Ulimit(name="nofile", soft=hard.open_files, hard=hard.open_files),
+            Ulimit(name="fsize", soft=hard.file_bytes, hard=hard.file_bytes),
+            Ulimit(name="core", soft=hard.core_bytes, hard=hard.core_bytes),
+        ],
+        log_config={"Type": hard.log_driver},
+        mounts=mounts,
+    )
+    return config
+
+
+def tmpfs_options(size: int, inodes: int, mode: str, executable: bool, hard: Hardening) -> str:
+    """Mount options of a tmpfs that only the job's user may use."""
+    execute = "exec" if executable else "noexec"
+    return (
+        f"rw,nosuid,nodev,{execute},size={size},nr_inodes={inodes},mode={mode},uid={hard.uid},gid={hard.gid}"
+    )
+
+
+def security_options(hard: Hardening) -> list[str]:
+    """No-new-privileges, and a seccomp profile of our own where one is given."""
+    options = ["no-new-privileges"] if hard.no_new_privileges else []
+    if hard.seccomp != "engine-default":
+        options.append(f"seccomp={hard.seccomp}")
+    return options
+
+
+class DockerChannel:
+    """An attached stream: Docker's 8-byte headers come off, stdout's bytes come out."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, raw: socket.socket) -> DockerChannel:
+        """Hand the attached socket to asyncio."""
+        raw.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=raw, limit=1024 * 1024)
+        return cls(reader, writer)
+
+    async def send(self, data: bytes) -> None:
+        """Write to the container's stdin."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except (ConnectionError, OSError) as error:
+            raise EngineTransient(f"the container's stream is gone: {error}") from error
+
+    async def receive(self) -> bytes:
+        """The next bytes of stdout; b"" at the end."""
+        try:
+            while True:
+                stream, size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+                data = await self._reader.readexactly(size)
+                if stream == STDOUT and data:
+                    return data
+        except (asyncio.IncompleteReadError, ConnectionError, OSError):
+            return b""
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._writer.close()

@@ -1,0 +1,97 @@
+"""The seam between a run and whatever makes containers.
+
+The docker engine and the fake implement it; the rest of `sandbox` knows nothing of either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from executor.sandbox.spec import ContainerSpec
+
+LABEL = "executor"  # value: the instance
+LABEL_ROLE = "executor.role"  # job | pool | holder | compile
+LABEL_WORKER = "executor.worker"  # the process that made the container
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the engine knows of a container whose stream has ended."""
+
+    oom_killed: bool
+    running: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A container found by its labels."""
+
+    name: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What `doctor`, `/ready` and the job record say of an engine."""
+
+    name: str
+    version: str
+    runtime: str
+    cgroup_version: str
+    security: tuple[str, ...]
+
+
+class Channel(Protocol):
+    """The container's stdin and stdout, attached before it started."""
+
+    async def send(self, data: bytes) -> None:
+        """Write to the container's stdin; raises EngineTransient when nobody reads any more."""
+
+    async def receive(self) -> bytes:
+        """The next bytes of its stdout, b"" at the end of the stream."""
+
+    def close(self) -> None:
+        """Let go of the stream; the container's stdin ends."""
+
+
+class Engine(Protocol):
+    """Makes containers and gets rid of them.
+
+    For each container, in order: start, talk on the channel, remove. `kill` and `remove` may be
+    called at any point, any number of times, also for a name that never was. Names are unique.
+    All methods raise EngineError; a call that raises may still have had its effect, so that
+    `remove` is always due after `start`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the engine is called: `docker`, `oci`, `fake`."""
+
+    @property
+    def runtime(self) -> str:
+        """The OCI runtime that starts its containers, as far as known."""
+
+    async def start(self, spec: ContainerSpec) -> Channel:
+        """Create the container, attach to it, start it. Raises ImageMissing, EngineTransient, EngineError."""
+
+    async def ended(self, name: str) -> Ended:
+        """Why a container's stream may have ended."""
+
+    async def kill(self, name: str) -> None:
+        """End every process of the container at once."""
+
+    async def remove(self, name: str) -> None:
+        """Kill the container if need be and delete it."""
+
+    async def containers(self, instance: str) -> list[Seen]:
+        """Every container, running or not, that carries the instance's label."""
+
+    async def info(self) -> EngineInfo:
+        """Ask the engine about itself; raises EngineUnreachable when it does not answer."""
+
+    async def has_image(self, tag: str) -> bool:
+        """Whether the image is there, so that a start would not fail for it."""
+
+    def close(self) -> None:
+        """Give up connections and threads."""

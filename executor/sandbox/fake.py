@@ -1,0 +1,191 @@
+"""A fake engine for tests without containers: it speaks the frames, and checks that we do.
+
+A script steers it. Its content is a JSON array of steps, done in order:
+
+    {"log": TEXT}  {"stream": TEXT}  {"sleep": SECONDS}  {"result": VALUE}  {"error": {…}}
+    {"exit": CODE}  {"stopped": WHY}  {"oom": true}  {"vanish": true}  {"garbage": TEXT}
+
+`{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
+script ends with exit code 0. `failures` are raised by the next calls of `start`, one each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from executor.errors import EngineError, EngineTransient
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
+from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
+from executor.sandbox.spec import ContainerSpec
+
+
+@dataclass
+class FakeContainer:
+    """A container that exists in this process only."""
+
+    spec: ContainerSpec
+    inbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    outbox: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    task: asyncio.Task[None] | None = None
+    oom_killed: bool = False
+    signals: list[str] = field(default_factory=list)
+
+    def say(self, **frame: Any) -> None:
+        """Send a frame."""
+        self.outbox.put_nowait(json.dumps(frame).encode() + b"\n")
+
+    def end(self) -> None:
+        """End the stream."""
+        self.outbox.put_nowait(b"")
+
+
+class FakeChannel:
+    """The two queues of a fake container as a channel."""
+
+    def __init__(self, container: FakeContainer) -> None:
+        self._container = container
+
+    async def send(self, data: bytes) -> None:
+        """Give the container a frame."""
+        if not data.endswith(b"\n") or data.count(b"\n") != 1:
+            raise AssertionError(f"BUG: a frame is exactly one line, not {data[:80]!r}")
+        self._container.inbox.put_nowait(data)
+
+    async def receive(self) -> bytes:
+        """The container's next bytes."""
+        return await self._container.outbox.get()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class FakeEngine:
+    """`executor.sandbox.engine.Engine` without containers."""
+
+    name = "fake"
+    runtime = "fake"
+
+    def __init__(self, boot_s: float = 0.0) -> None:
+        self.boot_s = boot_s
+        self.living: dict[str, FakeContainer] = {}
+        self.started: list[ContainerSpec] = []
+        self.killed: list[str] = []
+        self.failures: deque[EngineError] = deque()
+        self.remove_failures: deque[EngineError] = deque()
+
+    async def start(self, spec: ContainerSpec) -> FakeChannel:
+        """Start a container that waits for its job."""
+        if self.failures:
+            raise self.failures.popleft()
+        if spec.name in self.living:
+            raise AssertionError(f"BUG: the container name {spec.name} is in use")
+        container = self.living[spec.name] = FakeContainer(spec)
+        self.started.append(spec)
+        container.task = asyncio.create_task(self._live(container))
+        return FakeChannel(container)
+
+    async def _live(self, container: FakeContainer) -> None:
+        await asyncio.sleep(self.boot_s)
+        container.say(type="ready")
+        job = json.loads(await container.inbox.get())
+        if job["type"] != "job":
+            raise AssertionError(f"BUG: the first frame must be the job, not {job['type']!r}")
+        listening = asyncio.create_task(self._hear(container))
+        try:
+            await self._act(container, job)
+        finally:
+            listening.cancel()
+            container.end()
+
+    async def _hear(self, container: FakeContainer) -> None:
+        while True:
+            frame = json.loads(await container.inbox.get())
+            container.signals.append(frame["signal"])
+
+    async def _act(self, container: FakeContainer, job: dict[str, Any]) -> None:
+        code, stopped, oom_kills = 0, None, 0
+        for step in json.loads(job["script"]):
+            match next(iter(step.items())):
+                case "log", text:
+                    container.say(type="log", stream="stdout", text=text)
+                case "stream", text:
+                    container.say(type="stream", text=text)
+                case "sleep", seconds:
+                    await asyncio.sleep(seconds)
+                case "result", value:
+                    self._result(container, value)
+                case "echo", _:
+                    self._result(container, job.get("args"))
+                case "error", error:
+                    container.say(type="error", **error)
+                    code = 1
+                case "exit", number:
+                    code = number
+                case "stopped", why:
+                    stopped = why
+                case "oom", _:
+                    container.oom_killed, oom_kills = True, 1
+                case "garbage", text:
+                    container.outbox.put_nowait(text.encode() + b"\n")
+                case "vanish", _:
+                    return
+        container.say(
+            type="exit",
+            code=None if stopped else code,
+            signal="SIGKILL" if stopped else None,
+            stopped=stopped,
+            wall_ms=1,
+            cpu_ms=1,
+            memory_peak_bytes=1024,
+            oom_kills=oom_kills,
+        )
+
+    def _result(self, container: FakeContainer, value: Any) -> None:
+        text = json.dumps(value, separators=(",", ":")).encode()
+        container.outbox.put_nowait(RESULT_PREFIX + text + RESULT_SUFFIX + b"\n")
+
+    async def ended(self, name: str) -> Ended:
+        """What happened to the container."""
+        container = self.living.get(name)
+        running = container is not None and container.task is not None and not container.task.done()
+        return Ended(oom_killed=container is not None and container.oom_killed, running=running)
+
+    async def kill(self, name: str) -> None:
+        """End the container's stream at once."""
+        self.killed.append(name)
+        container = self.living.get(name)
+        if container is not None and container.task is not None and not container.task.done():
+            container.task.cancel()
+            container.end()
+
+    async def remove(self, name: str) -> None:
+        """Forget the container."""
+        if self.remove_failures:
+            raise self.remove_failures.popleft()
+        await self.kill(name)
+        self.living.pop(name, None)
+
+    async def containers(self, instance: str) -> list[Seen]:
+        """The containers of the instance."""
+        return [
+            Seen(name, container.spec.labels[LABEL_WORKER])
+            for name, container in self.living.items()
+            if container.spec.labels[LABEL] == instance
+        ]
+
+    async def info(self) -> EngineInfo:
+        """A fake engine is always there."""
+        if self.failures:
+            raise EngineTransient(str(self.failures[0]))
+        return EngineInfo("fake", "0", "fake", "2", ())
+
+    async def has_image(self, tag: str) -> bool:
+        """It has every image."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to give up."""

@@ -1,0 +1,69 @@
+"""What confines a container: the only file that grants anything.
+
+`harden` is a pure function of the language, the job's limits and the workspace's policy, and both
+engines apply what it says. tests/unit/test_hardening.py states what holds for every input.
+"""
+
+from __future__ import annotations
+
+from executor.runtimes import Runtime
+from executor.sandbox.spec import Hardening, Tmpfs
+from executor.script import Limits
+
+MIB = 1024 * 1024
+JOB_UID = 65532
+"""The one unprivileged user and group of all languages, so that steps can share files."""
+
+INODES_PER_MB = 256
+SHM_BYTES_MAX = 16 * MIB
+OPEN_FILES = 1024
+
+
+def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
+    """The limits with what the language's own runner needs to boot; only ever higher than asked."""
+    minimum = runtime.manifest.limits.minimum
+    return Limits(
+        timeout_s=limits.timeout_s,
+        memory_mb=max(limits.memory_mb, int(minimum.memory_mb)),
+        cpus=limits.cpus,
+        pids=max(limits.pids, int(minimum.pids)),
+        tmp_mb=max(limits.tmp_mb, int(minimum.tmp_mb)),
+        log_bytes=limits.log_bytes,
+        result_bytes=limits.result_bytes,
+    )
+
+
+def harden(runtime: Runtime, limits: Limits) -> Hardening:
+    """Confine a container of this language under these limits; nothing else is ever granted.
+
+    No capabilities, no way to gain any, a read-only root, no swap, no network unless the manifest
+    has it, and every writable place bounded in bytes and inodes.
+    """
+    bounded = effective_limits(runtime, limits)
+    memory_bytes = bounded.memory_mb * MIB
+    tmp_bytes = bounded.tmp_mb * MIB
+    inodes = max(1024, bounded.tmp_mb * INODES_PER_MB)
+    return Hardening(
+        uid=JOB_UID,
+        gid=JOB_UID,
+        memory_bytes=memory_bytes,
+        swap_bytes=0,
+        cpus=bounded.cpus,
+        pids=bounded.pids,
+        open_files=OPEN_FILES,
+        file_bytes=tmp_bytes,
+        core_bytes=0,
+        shm_bytes=min(tmp_bytes, SHM_BYTES_MAX),
+        tmpfs=(
+            Tmpfs("/job", tmp_bytes, inodes),
+            Tmpfs("/tmp", tmp_bytes, inodes),
+            Tmpfs("/shared", tmp_bytes, inodes),
+        ),
+        network=runtime.manifest.network,
+        ipc="private",
+        capabilities=(),
+        no_new_privileges=True,
+        read_only_root=True,
+        log_driver="none",
+        seccomp="engine-default",
+    )

@@ -1,0 +1,261 @@
+"""The life of one script: a container is made, talks, and is gone.
+
+`Sandbox.run` is that life from top to bottom. A script that fails is an `Outcome`; only trouble of
+our own (the engine, the stream) is an exception, and then nobody knows whether the script ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from executor import telemetry
+from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.runtimes import Runtime
+from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Channel, Engine
+from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready, job_line, signal_line
+from executor.sandbox.hardening import effective_limits, harden
+from executor.sandbox.spec import Bind, ContainerSpec
+from executor.sandbox.verdict import Account, judge
+from executor.script import Isolation, Limits, Outcome, Script
+
+INLINE_ARGS_BYTES_MAX = 1024 * 1024
+BOOT_S = 60
+"""How long a container may take to say that its language runner is ready."""
+OVERTIME_S = 0.5
+"""jobinit ends a script at its time limit; this much later we end its container ourselves."""
+STREAM_END_S = 10
+"""How long a killed container's stream may take to end."""
+INBOX = "/executor/in"
+ARGS_FILE = "args.json"
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class Cancellation:
+    """Asks a run to end: a signal first, the kill after `grace_s` seconds."""
+
+    grace_s: float
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        """End the run; asking again changes nothing."""
+        self.asked.set()
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What a run tells while it goes on; all optional."""
+
+    claimed: Callable[[Isolation], Awaitable[None]] | None = None
+    """Awaited before the script starts; the lease is committed here."""
+    log: Told | None = None
+    stream: Told | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One script to run once: under which container name, with which limits, told to whom."""
+
+    name: str
+    runtime: Runtime
+    script: Script
+    limits: Limits
+    cancellation: Cancellation
+    listener: Listener = Listener()
+
+    @property
+    def args_as_file(self) -> bool:
+        """Whether the arguments are too big to travel in the job frame."""
+        return len(self.script.args) > INLINE_ARGS_BYTES_MAX
+
+    def job_line(self) -> bytes:
+        """The frame that starts the script."""
+        limits = self.limits
+        return job_line(
+            script=self.script.content,
+            args=None if self.args_as_file else self.script.args,
+            args_file=ARGS_FILE if self.args_as_file else None,
+            env=self.script.env,
+            limits={
+                "timeout_s": limits.timeout_s,
+                "log_bytes": limits.log_bytes,
+                "result_bytes": limits.result_bytes,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Runs scripts in containers of `engine`; `folder` holds the containers' own directories."""
+
+    engine: Engine
+    cleanup: Cleanup
+    image_of: Callable[[Runtime], Awaitable[str]]
+    folder: Path
+    instance: str
+    worker: str
+
+    async def run(self, order: Order) -> Outcome:
+        """Run the script in a container of its own, which is removed in the background afterwards.
+
+        Raises EngineTransient when it is not known whether the script ran (the stream was lost), and
+        EngineError when the engine refuses for good.
+        """
+        order = replace(order, limits=effective_limits(order.runtime, order.limits))
+        image = await self.image_of(order.runtime)
+        self.cleanup.owns(order.name)
+        try:
+            return await self._live(self._spec(order, image), order)
+        except ImageMissing as error:
+            raise EngineError(
+                f"the image of {order.runtime.name} ({image}) is missing; run `executor images build`"
+            ) from error
+        finally:
+            self.cleanup.discard(order.name)
+
+    def _spec(self, order: Order, image: str) -> ContainerSpec:
+        inbox = self.folder / order.name
+        inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if order.args_as_file:
+            (inbox / ARGS_FILE).write_bytes(order.script.args)
+        return ContainerSpec(
+            name=order.name,
+            image=image,
+            hardening=harden(order.runtime, order.limits),
+            labels={LABEL: self.instance, LABEL_ROLE: "job", LABEL_WORKER: self.worker},
+            binds=(Bind(inbox.resolve(), INBOX),),
+        )
+
+    async def _live(self, spec: ContainerSpec, order: Order) -> Outcome:
+        began = time.monotonic()
+        channel = await self.engine.start(spec)
+        try:
+            account = Account(order.runtime, order.limits, order.listener.log, order.listener.stream)
+            frames = Frames(channel, order.limits)
+            await _await_ready(frames, account)
+            telemetry.start_seconds.labels(self.engine.name).observe(time.monotonic() - began)
+            if order.listener.claimed is not None:
+                await order.listener.claimed(self._isolation(spec))
+            await channel.send(order.job_line())
+            await self._converse(frames, channel, account, order)
+            if account.exit is None:
+                await self._explain_lost_stream(account, order.name)
+            return judge(account)
+        finally:
+            channel.close()
+
+    async def _converse(self, frames: Frames, channel: Channel, account: Account, order: Order) -> None:
+        """Read frames to the end of the stream; a deadline or a cancellation may cut in."""
+        listening = asyncio.create_task(_listen(frames, account))
+        cancelling = asyncio.create_task(order.cancellation.asked.wait())
+        try:
+            await asyncio.wait(
+                {listening, cancelling},
+                timeout=order.limits.timeout_s + OVERTIME_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not listening.done():
+                if cancelling.done():
+                    account.cancelled = True
+                    await _signal(channel, order.runtime)
+                    await asyncio.wait({listening}, timeout=order.cancellation.grace_s)
+                else:
+                    account.overran = True
+                await self._end(order.name, listening)
+            listening.result()
+        finally:
+            cancelling.cancel()
+            listening.cancel()
+
+    async def _end(self, name: str, listening: asyncio.Task[None]) -> None:
+        """Kill the container if it still talks; the outcome is settled, whatever the engine says."""
+        if listening.done():
+            return
+        try:
+            await self.engine.kill(name)
+        except EngineError as error:
+            telemetry.log.warning("kill failed; the container's removal will end it", error=str(error))
+        await asyncio.wait({listening}, timeout=STREAM_END_S)
+        if not listening.done():
+            listening.cancel()
+            await asyncio.wait({listening})
+
+    async def _explain_lost_stream(self, account: Account, name: str) -> None:
+        """The stream ended without an exit frame: ended by us, by the kernel for memory, or lost."""
+        if account.cancelled or account.overran:
+            return
+        account.oom_killed = (await self.engine.ended(name)).oom_killed
+        if not account.oom_killed:
+            raise EngineTransient("the container's stream ended before the script did")
+
+    def _isolation(self, spec: ContainerSpec) -> Isolation:
+        hard = spec.hardening
+        return Isolation(
+            engine=self.engine.name,
+            image=spec.image,
+            runtime=self.engine.runtime,
+            network=hard.network,
+            user=f"{hard.uid}:{hard.gid}",
+            memory_mb=hard.memory_bytes // (1024 * 1024),
+            cpus=hard.cpus,
+            pids=hard.pids,
+            container=spec.name,
+        )
+
+
+class Frames:
+    """Frames of one channel, one at a time."""
+
+    def __init__(self, channel: Channel, limits: Limits) -> None:
+        self._channel = channel
+        self._reader = FrameReader(limits.result_bytes)
+        self._waiting: deque[Frame] = deque()
+
+    async def next(self) -> Frame | None:
+        """The next frame, None at the end of the stream; raises EngineTransient for a broken one."""
+        while not self._waiting:
+            data = await self._channel.receive()
+            if not data:
+                return None
+            try:
+                self._waiting.extend(self._reader.feed(data))
+            except FrameError as error:
+                raise EngineTransient(f"the container broke the frame protocol: {error}") from error
+        return self._waiting.popleft()
+
+
+async def _await_ready(frames: Frames, account: Account) -> None:
+    try:
+        async with asyncio.timeout(BOOT_S):
+            while (frame := await frames.next()) is not None:
+                if isinstance(frame, Ready):
+                    return
+                account.take(frame)
+    except TimeoutError:
+        raise EngineTransient(f"the container was not ready after {BOOT_S} s") from None
+    said = account.error.message if account.error else "its output ended"
+    raise EngineTransient(f"the container ended before it was ready: {said}")
+
+
+async def _listen(frames: Frames, account: Account) -> None:
+    while (frame := await frames.next()) is not None:
+        account.take(frame)
+        if isinstance(frame, Exit):
+            return
+        if account.log_is_full:
+            account.take_limit("output_limit")
+            return
+
+
+async def _signal(channel: Channel, runtime: Runtime) -> None:
+    try:
+        await channel.send(signal_line(runtime.manifest.cancel_signal))
+    except EngineTransient:
+        telemetry.log.debug("the script had ended before its cancellation reached it")

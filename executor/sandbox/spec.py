@@ -1,0 +1,62 @@
+"""What a container is given: a value that any engine can make real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Tmpfs:
+    """A bounded writable place in memory."""
+
+    path: str
+    size_bytes: int
+    inodes: int
+    mode: str = "0700"
+    executable: bool = True
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A host directory shown in the container, read-only."""
+
+    source: Path
+    path: str
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """Everything that confines a container; `executor.sandbox.hardening.harden` decides it."""
+
+    uid: int
+    gid: int
+    memory_bytes: int
+    swap_bytes: int
+    cpus: float
+    pids: int
+    open_files: int
+    file_bytes: int
+    core_bytes: int
+    shm_bytes: int
+    tmpfs: tuple[Tmpfs, ...]
+    network: str
+    ipc: str
+    capabilities: tuple[str, ...]
+    no_new_privileges: bool
+    read_only_root: bool
+    log_driver: str
+    seccomp: str
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """One container to be: its image, who owns it, how it is confined."""
+
+    name: str
+    image: str
+    hardening: Hardening
+    labels: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[Bind, ...] = ()
+    hostname: str = "job"

@@ -1,0 +1,158 @@
+"""What travels the whole path: a script, its limits, and how it ended.
+
+These are plain values; nothing here talks to a database, a container or a client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from executor.errors import BadInput, Reason
+from executor.settings import LimitBounds
+
+WHOLE = frozenset({"memory_mb", "pids", "tmp_mb", "log_bytes", "result_bytes"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one script may use: seconds, MiB, cores, processes and bytes."""
+
+    timeout_s: float
+    memory_mb: int
+    cpus: float
+    pids: int
+    tmp_mb: int
+    log_bytes: int
+    result_bytes: int
+
+
+def resolve_limits(asked: Mapping[str, Any], bounds: LimitBounds, where: str = "limits") -> Limits:
+    """The limits of a job that asks for `asked`, completed from the defaults.
+
+    Raises BadInput naming the key: an unknown one, a value that is no positive number, or one above
+    its maximum (docs/openflow.md section 6.1).
+    """
+    known = type(bounds).model_fields
+    for key, value in asked.items():
+        if key not in known:
+            raise BadInput(
+                f"{where}.{key}: there is no such limit",
+                field=f"{where}.{key}",
+                remedy=f"use one of {', '.join(known)}",
+            )
+        check_limit(key, value, getattr(bounds, key).maximum, where)
+    values = {
+        key: asked[key] if asked.get(key) is not None else min(bound.default, bound.maximum)
+        for key, bound in ((key, getattr(bounds, key)) for key in known)
+    }
+    return Limits(
+        timeout_s=float(values["timeout_s"]),
+        memory_mb=int(values["memory_mb"]),
+        cpus=float(values["cpus"]),
+        pids=int(values["pids"]),
+        tmp_mb=int(values["tmp_mb"]),
+        log_bytes=int(values["log_bytes"]),
+        result_bytes=int(values["result_bytes"]),
+    )
+
+
+def check_limit(key: str, value: Any, maximum: float, where: str = "limits") -> None:
+    """Raise BadInput unless `value` is a positive number of at most `maximum`; None means unset."""
+    if value is None:
+        return
+    name = f"{where}.{key}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not value > 0:
+        raise BadInput(f"{name}: {value!r} is not a positive number", field=name, remedy=_at_most(maximum))
+    if value > maximum:
+        raise BadInput(f"{name}: {value} is above the maximum", field=name, remedy=_at_most(maximum))
+    if key in WHOLE and value != int(value):
+        raise BadInput(f"{name}: {value} is not a whole number", field=name, remedy=_at_most(maximum))
+
+
+def _at_most(maximum: float) -> str:
+    return f"give a positive number of at most {maximum:g}"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script to run once: its source, its arguments as a JSON object in bytes, its environment."""
+
+    language: str
+    content: str
+    args: bytes = b"{}"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run used: milliseconds of wall and CPU time, peak memory in bytes (0: unknown)."""
+
+    wall_ms: int = 0
+    cpu_ms: int = 0
+    memory_peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The script succeeded; `value` is its result as JSON text, `stream` its result stream."""
+
+    value: bytes
+    usage: Usage = Usage()
+    stream: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The script did not succeed, and why; `docs/openflow.md` section 3.2 has the fields."""
+
+    reason: Reason
+    message: str
+    name: str = "ExecutionErr"
+    stack: str | None = None
+    extra: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    usage: Usage = Usage()
+    stream: str = ""
+
+    def as_json(self, **more: Any) -> bytes:
+        """The failure as it is stored in the result's place: `{"error": {…}}`."""
+        error: dict[str, Any] = {"name": self.name, "message": self.message, "reason": self.reason.value}
+        for key in ("stack", "extra", "exit_code"):
+            if getattr(self, key) is not None:
+                error[key] = getattr(self, key)
+        error.update(more)
+        return compact_json({"error": error})
+
+
+Outcome = Returned | Failed
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How a run was isolated, for people who ask."""
+
+    engine: str
+    image: str
+    runtime: str
+    network: str
+    user: str
+    memory_mb: int
+    cpus: float
+    pids: int
+    container: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON."""
+        return asdict(self)
+
+
+def compact_json(value: Any) -> bytes:
+    """`value` as compact, strict JSON; raises ValueError for NaN and infinities."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # a lone surrogate: only its escaped form is valid UTF-8
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

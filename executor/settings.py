@@ -1,0 +1,112 @@
+"""The service's settings: `EXECUTOR_*` environment variables, or a TOML file.
+
+`EXECUTOR_CONFIG` names the file (default `executor.toml` in the current directory, if there);
+the environment wins. Names and defaults are those of docs/operating.md, which a test compares.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from executor.errors import ConfigurationError
+
+MIB = 1024 * 1024
+
+
+class Bound(BaseModel):
+    """A limit's default and the most a caller may ask for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: PositiveFloat
+    maximum: PositiveFloat
+
+
+class LimitBounds(BaseModel):
+    """Defaults and maxima of a job's `limits` (docs/openflow.md section 6.1)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout_s: Bound = Bound(default=300, maximum=3600)
+    memory_mb: Bound = Bound(default=256, maximum=2048)
+    cpus: Bound = Bound(default=1, maximum=float(os.cpu_count() or 1))
+    pids: Bound = Bound(default=128, maximum=512)
+    tmp_mb: Bound = Bound(default=64, maximum=1024)
+    log_bytes: Bound = Bound(default=MIB, maximum=16 * MIB)
+    result_bytes: Bound = Bound(default=8 * MIB, maximum=64 * MIB)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; `load()` reads it."""
+
+    model_config = SettingsConfigDict(env_prefix="EXECUTOR_", env_nested_delimiter="__", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address the HTTP service listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the HTTP service listens on")
+    data_dir: Path = Field(Path("data"), description="database, generated token, containers' directories")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; default: SQLite in the data directory"
+    )
+    token: str | None = Field(None, description="admin token; generated into the data directory if unset")
+    engine: Literal["auto", "docker"] = Field("auto", description="container engine to use")
+    concurrency: PositiveInt = Field(
+        max(4, 2 * (os.cpu_count() or 1)), description="containers that may run at once"
+    )
+    queue_max: PositiveInt = Field(10_000, description="jobs that may wait; a further one gets 429")
+    request_mb: PositiveInt = Field(64, description="largest request body, in MiB")
+    wait_s: PositiveFloat = Field(600, description="longest a run_wait_result request waits, in seconds")
+    cancel_grace_s: PositiveFloat = Field(
+        5, description="from a cancellation's signal to the kill, in seconds"
+    )
+    drain_s: PositiveFloat = Field(30, description="how long a stopping service lets running jobs go on")
+    base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
+    runtimes: str | None = Field(
+        None, description="folders that hold languages, separated by `:`; default: the bundled ones"
+    )
+    limits: LimitBounds = Field(LimitBounds(), description="defaults and maxima of a job's limits")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least log level shown"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; there is no .env and no secrets directory."""
+        path = Path(os.environ.get("EXECUTOR_CONFIG", "executor.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    def resolved_database_url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'executor.db'}"
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; raise ConfigurationError naming each wrong one."""
+    config = os.environ.get("EXECUTOR_CONFIG")
+    if config is not None and not Path(config).is_file():
+        raise ConfigurationError(f"EXECUTOR_CONFIG names {config!r}, which is not a file")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = (
+            f"EXECUTOR_{'__'.join(str(part) for part in item['loc']).upper()}: "
+            f"{item['msg']} (got {item['input']!r})"
+            for item in error.errors()
+        )
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from error

@@ -1,0 +1,1 @@
+"""The database under `jobs` and `workspace`: tables, transactions, migrations."""

@@ -1,0 +1,120 @@
+"""The tables, and the invariants the database itself keeps.
+
+Times are whole microseconds since 1970, UTC. JSON that is only passed on is stored as the bytes it
+came as. `migrations/` leads an existing database here; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("policy", Text, nullable=False),  # JSON: {networks, images, limits, concurrency}
+    Column("created_at", BigInteger, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    # queued -- claim --> running -- finish --> completed; running -- its worker died --> queued
+    Column("state", Text, nullable=False),
+    Column("status", Text),  # success | failure | canceled | skipped, once completed
+    Column("kind", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("path", Text),
+    Column("tag", Text, nullable=False),
+    Column("lock", Text),
+    Column("limits", Text, nullable=False),  # JSON, complete
+    Column("request_hash", Text, nullable=False),  # tells a repeated submit from another one
+    Column("parent_job", Text),
+    Column("root_job", Text),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("scheduled_for", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    # The lease: which worker runs it, in which container, for the how-many-th time.
+    Column("worker_id", Text),
+    Column("container", Text),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("canceled_by", Text),
+    Column("canceled_reason", Text),
+    Column("reason", Text),  # of a failure
+    Column("labels", Text),  # JSON array of strings
+    Column("memory_peak_bytes", BigInteger),
+    Column("cpu_ms", BigInteger),
+    Column("isolation", Text),  # JSON: how it was isolated
+    Column("deleted", Boolean, nullable=False, server_default="0"),
+    CheckConstraint("state IN ('queued', 'running', 'completed')", name="state_known"),
+    CheckConstraint("(state = 'completed') = (status IS NOT NULL)", name="completed_has_status"),
+    CheckConstraint("(state = 'completed') = (completed_at IS NOT NULL)", name="completed_has_end"),
+    CheckConstraint("(state = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
+)
+# What waits, in the order it is taken.
+Index("ix_jobs_waiting", jobs.c.state, jobs.c.scheduled_for, jobs.c.created_at)
+# Listings of a workspace, newest first.
+Index("ix_jobs_listing", jobs.c.workspace_id, jobs.c.created_at)
+
+job_args = Table(
+    "job_args",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+job_results = Table(
+    "job_results",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+# Logs and result streams arrive in pieces; `position` counts characters from the beginning.
+job_output = Table(
+    "job_output",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("kind", Text, nullable=False),  # log | stream
+    Column("position", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("job_id", "kind", "position"),
+    CheckConstraint("kind IN ('log', 'stream')", name="kind_known"),
+)

@@ -1,0 +1,68 @@
+"""Logs and metrics of the service itself; never a script's output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+registry = CollectorRegistry()
+
+jobs_ended = Counter(
+    "executor_jobs_ended_total",
+    "Jobs that reached their final state.",
+    ["language", "status", "reason"],
+    registry=registry,
+)
+jobs_submitted = Counter(
+    "executor_jobs_submitted_total", "Jobs accepted over HTTP.", ["language"], registry=registry
+)
+jobs_refused = Counter(
+    "executor_jobs_refused_total", "Submissions refused because the queue was full.", registry=registry
+)
+jobs_running = Gauge("executor_jobs_running", "Jobs running now.", registry=registry)
+jobs_queued = Gauge("executor_jobs_queued", "Jobs waiting now.", registry=registry)
+job_seconds = Histogram(
+    "executor_job_seconds",
+    "From a job's start to its end, in seconds.",
+    ["language"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+    registry=registry,
+)
+start_seconds = Histogram(
+    "executor_container_start_seconds",
+    "From the call for a container until its language runner is ready, in seconds.",
+    ["engine"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=registry,
+)
+engine_retries = Counter(
+    "executor_engine_retries_total", "Engine calls that were repeated.", registry=registry
+)
+containers_removed = Counter("executor_containers_removed_total", "Containers removed.", registry=registry)
+containers_reaped = Counter(
+    "executor_containers_reaped_total",
+    "Containers without a living owner that were removed.",
+    registry=registry,
+)
+
+
+def configure(level: str) -> None:
+    """Send our log to stderr: readable on a terminal, one JSON object a line elsewhere."""
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

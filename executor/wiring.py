@@ -1,0 +1,251 @@
+"""Builds the service from its parts; the only file that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy import Connection, text
+
+from executor import datadir, telemetry
+from executor.api.app import build
+from executor.api.context import Check, Context
+from executor.errors import ExecutorError
+from executor.jobs import store
+from executor.jobs.desk import Desk
+from executor.jobs.job import now_us
+from executor.runtimes import Runtime, Runtimes, scan
+from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.docker import DockerEngine
+from executor.sandbox.engine import Engine
+from executor.sandbox.images import Images
+from executor.sandbox.run import Sandbox
+from executor.settings import Settings
+from executor.storage.database import Database, migrate
+from executor.worker import Worker
+from executor.workspace.workspaces import Workspaces
+
+REAP_EVERY_S = 30.0
+SETTLE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sandbox is made of: an engine, and how a language's image is called on it."""
+
+    engine: Engine
+    image_tag: Callable[[Runtime], str]
+
+
+def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
+    """The docker engine and our own images."""
+
+    def image_tag(runtime: Runtime) -> str:
+        return Images(settings.base_image, runtimes).tag_for(runtime)
+
+    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
+
+
+@dataclass
+class Service:
+    """A service that can be started once: its settings and, while it runs, its parts."""
+
+    settings: Settings
+    token: str
+    token_is_new: bool
+    runtimes: Runtimes
+    make_parts: Callable[[Settings, Runtimes], Parts] = docker_parts
+    stopping_since: float | None = None
+    worker: Worker | None = None
+    desk: Desk | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Service:
+        """Read the languages and the token; nothing runs yet."""
+        datadir.prepare(settings)
+        runtimes = scan(settings.runtimes)
+        token, is_new = datadir.admin_token(settings)
+        return cls(settings, token, is_new, runtimes)
+
+    def serve(self) -> None:
+        """Serve HTTP until SIGTERM or SIGINT; running jobs may end first, for `drain_s` seconds."""
+        config = uvicorn.Config(
+            build(self.running),
+            host=self.settings.host,
+            port=self.settings.port,
+            log_level="warning",
+            timeout_graceful_shutdown=int(self.settings.drain_s) + 1,
+            lifespan="on",
+            access_log=False,
+        )
+        Server(config, self).run()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Context]:
+        """The service's parts, started in order and stopped in reverse."""
+        settings = self.settings
+        async with AsyncExitStack() as stack:
+            stack.enter_context(datadir.exclusive(settings))
+            database = Database(settings.resolved_database_url())
+            stack.callback(database.close)
+            await asyncio.to_thread(migrate, database.engine)
+            workspaces = Workspaces(database, settings.limits)
+            await workspaces.load(now_us())
+            desk = self.desk = Desk(database, settings.queue_max)
+            parts = self.make_parts(settings, self.runtimes)
+            stack.callback(parts.engine.close)
+            sandbox = make_sandbox(
+                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4())
+            )
+            sandbox.cleanup.sweep_folders()
+            worker = self.worker = self._worker(desk, sandbox, workspaces)
+            requeued = await database.write(requeue_orphans, worker.worker_id)
+            if requeued:
+                telemetry.log.info("jobs of a dead worker wait again", count=requeued)
+            desk.starter = worker
+            working = [asyncio.create_task(worker.work()), asyncio.create_task(reap(sandbox.cleanup))]
+            stack.push_async_callback(sandbox.cleanup.settle, SETTLE_S)
+            stack.push_async_callback(self._stop, working)
+            telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)
+            yield Context(
+                settings=settings,
+                desk=desk,
+                workspaces=workspaces,
+                runtimes=self.runtimes,
+                token=self.token,
+                image_of=sandbox.image_of,
+                checks=partial(checks, sandbox, database, self.runtimes, desk),
+            )
+
+    def _worker(self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces) -> Worker:
+        settings = self.settings
+        return Worker(
+            sandbox.worker,
+            desk,
+            sandbox,
+            self.runtimes,
+            concurrency=settings.concurrency,
+            cancel_grace_s=settings.cancel_grace_s,
+            base_url=f"http://{settings.host}:{settings.port}",
+            workspace_share=workspaces.share,
+        )
+
+    def stop_taking(self) -> None:
+        """Refuse new jobs and start none; safe in a signal handler."""
+        self.stopping_since = self.stopping_since or time.monotonic()
+        if self.desk is not None:
+            self.desk.close()
+        if self.worker is not None:
+            self.worker.stop_starting()
+
+    async def _stop(self, working: list[asyncio.Task[None]]) -> None:
+        self.stop_taking()
+        if self.worker is not None and self.stopping_since is not None:
+            spent = time.monotonic() - self.stopping_since
+            await self.worker.drain(max(0.0, self.settings.drain_s - spent))
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told to drain the worker as soon as the signal comes, not after the last request."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Called in the signal handler: stop taking jobs, then let uvicorn finish the requests."""
+        self._service.stop_taking()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+class ImageTags:
+    """The languages' image tags; each is settled once the engine has the image."""
+
+    def __init__(self, engine: Engine, compute: Callable[[Runtime], str]) -> None:
+        self._engine = engine
+        self._compute = compute
+        self._settled: dict[str, str] = {}
+
+    async def tag(self, runtime: Runtime) -> str:
+        """The tag, computed anew (it hashes files) until the image is there."""
+        if runtime.name not in self._settled:
+            tag = await asyncio.to_thread(self._compute, runtime)
+            if not await self._engine.has_image(tag):
+                return tag
+            self._settled[runtime.name] = tag
+        return self._settled[runtime.name]
+
+
+def make_sandbox(parts: Parts, folder: Path, instance: str, worker: str) -> Sandbox:
+    """A sandbox on these parts whose containers carry the instance's and the worker's label."""
+    cleanup = Cleanup(parts.engine, folder, instance, worker)
+    tags = ImageTags(parts.engine, parts.image_tag)
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker)
+
+
+def requeue_orphans(connection: Connection, worker_id: str) -> int:
+    """Put what a dead worker was running back into the queue; give the number of jobs."""
+    orphans = store.orphans(connection, [worker_id])
+    for job in orphans:
+        store.release(connection, job, job.scheduled_for)
+    return len(orphans)
+
+
+async def reap(cleanup: Cleanup) -> None:
+    """Remove containers without an owner, at start and then periodically; runs until cancelled."""
+
+    async def nobody(_: str) -> bool:
+        return False  # this data directory has one service at a time: other workers are dead ones
+
+    while True:
+        try:
+            await cleanup.reap(nobody)
+        except ExecutorError as error:
+            telemetry.log.warning("containers could not be listed", error=str(error))
+        await asyncio.sleep(REAP_EVERY_S)
+
+
+async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk: Desk) -> list[Check]:
+    """What `/ready` looks at."""
+    found = [
+        await _check("engine", partial(_engine, sandbox.engine)),
+        await _check("database", partial(_database, database)),
+    ]
+    found += [
+        await _check(f"image {runtime.name}", partial(_image, sandbox, runtime)) for runtime in runtimes
+    ]
+    return [*found, Check("accepting", not desk.closed, "stopping" if desk.closed else "taking jobs")]
+
+
+async def _check(name: str, look: Callable[[], Awaitable[tuple[bool, str]]]) -> Check:
+    try:
+        ok, detail = await look()
+    except ExecutorError as error:
+        return Check(name, False, str(error))
+    return Check(name, ok, detail)
+
+
+async def _engine(engine: Engine) -> tuple[bool, str]:
+    info = await engine.info()
+    return True, f"{info.name} {info.version}, {info.runtime}, cgroup v{info.cgroup_version}"
+
+
+async def _database(database: Database) -> tuple[bool, str]:
+    await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+    return True, database.engine.dialect.name
+
+
+async def _image(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
+    tag = await sandbox.image_of(runtime)
+    there = await sandbox.engine.has_image(tag)
+    return there, tag if there else f"{tag} is missing; run `executor images build`"

@@ -1,0 +1,264 @@
+"""Runs jobs in this process: takes a slot, a lease, the sandbox, and records the end.
+
+A job's life here is `_run`: from a committed lease to its one final state. If the process dies on
+the way, the lease shows it, and the next start's sweep puts the job back into the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from executor import telemetry
+from executor.errors import EngineError, EngineTransient, Unavailable
+from executor.jobs import store
+from executor.jobs.desk import Desk
+from executor.jobs.ending import Ending, canceled, ending, infrastructure
+from executor.jobs.environment import environment
+from executor.jobs.job import Job, now_us
+from executor.jobs.live import LiveJob
+from executor.runtimes import Runtimes
+from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.script import Failed, Isolation, Script, Usage
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 3
+"""Runs of one script that may be lost to our own trouble before the job fails."""
+RETRY_US = 1_000_000
+STORE_RETRY_S = 1.0
+IDLE_S = 60.0
+GIVE_BACK_S = 10.0
+
+
+class LeaseLost(Exception):
+    """Another worker has the job now, or it is completed: this run no longer counts."""
+
+
+class Worker:
+    """`executor.jobs.desk.Starter`: at most `concurrency` jobs at once, fewer per workspace by policy."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        desk: Desk,
+        sandbox: Sandbox,
+        runtimes: Runtimes,
+        *,
+        concurrency: int,
+        cancel_grace_s: float,
+        base_url: str,
+        workspace_share: Callable[[str], int | None],
+    ) -> None:
+        self.worker_id = worker_id
+        self._desk = desk
+        self._sandbox = sandbox
+        self._runtimes = runtimes
+        self._concurrency = concurrency
+        self._cancel_grace_s = cancel_grace_s
+        self._base_url = base_url
+        self._workspace_share = workspace_share
+        self._busy: Counter[str] = Counter()
+        self._waiting = True  # until the queue was looked at, jobs may wait in it
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # ------------------------------------------------------------ slots
+
+    def reserve(self, workspace_id: str) -> bool:
+        """A slot for a new job, unless older ones wait for it."""
+        if self._draining or self._waiting or not self._has_slot(workspace_id):
+            return False
+        self._busy[workspace_id] += 1
+        return True
+
+    def unreserve(self, workspace_id: str) -> None:
+        """A slot is free again."""
+        self._busy[workspace_id] -= 1
+        if not self._busy[workspace_id]:
+            del self._busy[workspace_id]
+        self._woken.set()
+
+    def _has_slot(self, workspace_id: str) -> bool:
+        return self._busy.total() < self._concurrency and not self._is_full(workspace_id)
+
+    def _is_full(self, workspace_id: str) -> bool:
+        share = self._workspace_share(workspace_id)
+        return share is not None and self._busy[workspace_id] >= share
+
+    def wake(self) -> None:
+        """A job was queued."""
+        self._waiting = True
+        self._woken.set()
+
+    # ------------------------------------------------------------ the queue
+
+    async def work(self) -> None:
+        """Take due jobs from the queue whenever a slot is free; runs until cancelled or drained."""
+        while not self._draining:
+            self._woken.clear()
+            try:
+                pause = await self._take_all()
+            except Exception as error:  # noqa: BLE001 - the loop must outlive any trouble of the database
+                telemetry.log.error("the queue could not be read", error=str(error))
+                pause = STORE_RETRY_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _take_all(self) -> float:
+        """Start every job that may start now; give the seconds until the next look is due."""
+        while self._busy.total() < self._concurrency and not self._draining:
+            full = [workspace for workspace in self._busy if self._is_full(workspace)]
+            self._waiting = False  # a submit from here on sets it again
+            claimed = await self._desk.database.write(store.claim, self.worker_id, now_us(), full)
+            if claimed is None:
+                due = await self._desk.database.read(store.next_due)
+                self._waiting = self._waiting or (due is not None and due <= now_us())
+                return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
+            self._waiting = True
+            job, args = claimed
+            self._busy[job.workspace_id] += 1
+            self.start(job, args)
+        return IDLE_S
+
+    def start(self, job: Job, args: bytes) -> None:
+        """Run a leased job in a task of its own."""
+        task = asyncio.create_task(self._run(job, args), name=f"job {job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------ one job
+
+    async def _run(self, job: Job, args: bytes) -> None:
+        telemetry.jobs_running.inc()
+        live = LiveJob(job.id, lambda: self._desk.changed(job.id))
+        self._desk.live[job.id] = live
+        keeping: asyncio.Task[None] | None = None
+        try:
+            if job.attempt > 1:
+                await self._continue_output(job, live)
+            self._desk.changed(job.id)
+            keeping = asyncio.create_task(live.keep(self._desk.database))
+            end = await self._end_of(job, args, live)
+            await self._record(job, live, end)
+        except LeaseLost:
+            telemetry.log.warning("lease lost; the run is dropped", job=job.id, attempt=job.attempt)
+        except asyncio.CancelledError:
+            await self._give_back(job, live, now_us())
+        except EngineTransient as error:
+            await self._retry(job, live, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
+            telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
+            await self._record(job, live, infrastructure(f"{type(error).__name__}: {error}"))
+        finally:
+            if keeping is not None:
+                keeping.cancel()
+            self._desk.live.pop(job.id, None)
+            self._desk.changed(job.id)
+            self.unreserve(job.workspace_id)
+            telemetry.jobs_running.dec()
+
+    async def _continue_output(self, job: Job, live: LiveJob) -> None:
+        """A further run's output follows what the lost one left."""
+        for kind, text in live.texts.items():
+            _, text.stored = await insist(partial(self._desk.stored_output, job.id, kind))
+        live.tell("log", f"--- RUN {job.attempt}: the one before was lost ---\n")
+
+    async def _end_of(self, job: Job, args: bytes, live: LiveJob) -> Ending:
+        """Run the job's script; raises EngineTransient if it is unknown whether it ran."""
+        runtime = self._runtimes.find(job.language)
+        if runtime is None:
+            return infrastructure(f"this instance has no runtime for {job.language!r} any more")
+        if job.canceled_by is not None:  # asked for before our predecessor died
+            return canceled(job.canceled_by, job.canceled_reason or "")
+        cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)
+        order = Order(
+            name=f"executor-{job.id}-{job.attempt}",
+            runtime=runtime,
+            script=Script(job.language, job.content, args, environment(job, self._base_url)),
+            limits=job.limits,
+            cancellation=cancellation,
+            listener=Listener(
+                claimed=lambda isolation: self._commit_lease(job, isolation),
+                log=lambda text: live.tell("log", text),
+                stream=lambda text: live.tell("stream", text),
+            ),
+        )
+        try:
+            outcome = await self._sandbox.run(order)
+        except EngineTransient:
+            raise
+        except EngineError as error:
+            return infrastructure(str(error))
+        if live.cancel_asked.is_set():
+            return await self._canceled(job, outcome.usage)
+        if isinstance(outcome, Failed) and outcome.reason.value == "cancelled":
+            raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
+        return ending(outcome, job.limits.timeout_s)
+
+    async def _commit_lease(self, job: Job, isolation: Isolation) -> None:
+        database = self._desk.database
+        if not await database.write(store.note_container, job, isolation.container, isolation.as_dict()):
+            raise LeaseLost
+
+    async def _record(self, job: Job, live: LiveJob, end: Ending) -> None:
+        await insist(lambda: live.flush(self._desk.database))
+        if not await insist(lambda: self._desk.database.write(store.finish, job, end, now_us())):
+            raise LeaseLost
+        seconds = (now_us() - (job.started_at or now_us())) / 1e6
+        telemetry.jobs_ended.labels(job.language, end.status.value, end.reason or "").inc()
+        telemetry.job_seconds.labels(job.language).observe(seconds)
+
+    async def _retry(self, job: Job, live: LiveJob, why: str) -> None:
+        """The run was lost: put the job back, unless that happened too often."""
+        telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, error=why)
+        if live.cancel_asked.is_set():
+            await self._record(job, live, await self._canceled(job))
+        elif job.attempt >= ATTEMPTS_MAX:
+            await self._record(job, live, infrastructure(why))
+        else:
+            await self._give_back(job, live, now_us() + RETRY_US)
+
+    async def _canceled(self, job: Job, usage: Usage = Usage()) -> Ending:
+        """Who cancelled the job, and why, is in its row."""
+        stored = await insist(lambda: self._desk.get(job.workspace_id, job.id))
+        return canceled(stored.canceled_by or "unknown", stored.canceled_reason or "", usage)
+
+    async def _give_back(self, job: Job, live: LiveJob, not_before: int) -> None:
+        """Let the job wait again; if even that fails, the next start's sweep does it."""
+        await live.flush(self._desk.database)
+        await self._desk.database.write(store.release, job, not_before)
+        self.wake()
+
+    # ------------------------------------------------------------ the end
+
+    def stop_starting(self) -> None:
+        """Start nothing more from now on; safe in a signal handler."""
+        self._draining = True
+        self._woken.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let what runs end within `timeout_s` seconds, put the rest back into the queue."""
+        self.stop_starting()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=GIVE_BACK_S)
+
+
+async def insist(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, again and again while the database does not answer: the end of a job must not be lost."""
+    while True:
+        try:
+            return await act()
+        except Unavailable as error:
+            telemetry.log.error("the database does not answer", error=str(error))
+            await asyncio.sleep(STORE_RETRY_S)

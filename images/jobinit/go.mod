@@ -1,0 +1,3 @@
+module jobinit
+
+go 1.23

@@ -1,0 +1,136 @@
+package main
+
+import "bytes"
+
+// streamMark at the beginning of a line of standard output makes the line part of the
+// result's stream instead of the log.
+const streamMark = "WM_STREAM: "
+
+// journalist is told what the script wrote, in order, as valid text.
+type journalist interface {
+	log(stream string, text []byte)
+	stream(text []byte)
+}
+
+// relay turns the bytes of one pipe into log and stream texts, as they arrive. Text is
+// sent without waiting for the end of its line; only a character that is not whole yet
+// and a line's beginning that may become the stream mark are held back.
+type relay struct {
+	name       string // "stdout" or "stderr"
+	marked     bool   // whether the stream mark counts
+	to         journalist
+	rest       []byte // the beginning of a character
+	text       []byte // scratch
+	plain      []byte // log text gathered from one write
+	held       []byte // a line's beginning that may become the mark
+	midLine    bool
+	inStream   bool
+	streamText []byte
+}
+
+// write takes what was read; raw may be used again afterwards.
+func (r *relay) write(raw []byte) { r.take(raw, false) }
+
+// close says that nothing follows.
+func (r *relay) close() {
+	r.take(nil, true)
+	r.to.log(r.name, r.held)
+	r.held = nil
+	r.sendStream(true)
+}
+
+func (r *relay) take(raw []byte, ended bool) {
+	if len(r.rest) > 0 {
+		raw = append(r.rest, raw...)
+	}
+	var rest []byte
+	r.text, rest = appendText(r.text[:0], raw, ended)
+	r.rest = append([]byte(nil), rest...)
+	text := replaceNUL(r.text)
+	if !r.marked {
+		r.to.log(r.name, text)
+		return
+	}
+	for len(text) > 0 {
+		switch {
+		case r.inStream:
+			text = r.takeStream(text)
+		case r.midLine:
+			text = r.takeLine(text)
+		default:
+			text = r.takeMark(text)
+		}
+	}
+	r.sendPlain()
+}
+
+// takeMark compares a line's beginning with the mark.
+func (r *relay) takeMark(text []byte) []byte {
+	due := streamMark[len(r.held):]
+	same := 0
+	for same < len(due) && same < len(text) && text[same] == due[same] {
+		same++
+	}
+	r.held = append(r.held, text[:same]...)
+	text = text[same:]
+	switch {
+	case same == len(due):
+		r.sendPlain() // what came before the mark goes out before it
+		r.inStream = true
+		r.held = r.held[:0]
+	case len(text) > 0:
+		r.plain = append(r.plain, r.held...)
+		r.midLine = true
+		r.held = r.held[:0]
+	}
+	return text
+}
+
+// takeLine gathers log text up to the end of the line.
+func (r *relay) takeLine(text []byte) []byte {
+	size := bytes.IndexByte(text, '\n') + 1
+	if size == 0 {
+		r.plain = append(r.plain, text...)
+		return nil
+	}
+	r.plain = append(r.plain, text[:size]...)
+	r.midLine = false
+	return text[size:]
+}
+
+// takeStream gathers stream text up to the end of the line; a line without an end goes
+// out in pieces.
+func (r *relay) takeStream(text []byte) []byte {
+	end := bytes.IndexByte(text, '\n')
+	if end < 0 {
+		r.streamText = append(r.streamText, text...)
+		if len(r.streamText) >= logTextBytes {
+			r.sendStream(false)
+		}
+		return nil
+	}
+	r.streamText = append(r.streamText, text[:end]...)
+	r.sendStream(true)
+	r.inStream = false
+	return text[end+1:]
+}
+
+func (r *relay) sendPlain() {
+	if len(r.plain) > 0 {
+		r.to.log(r.name, r.plain)
+		r.plain = r.plain[:0]
+	}
+}
+
+// sendStream sends the stream text with its written-out line breaks made real. Of a
+// line that goes on, a last backslash waits for the letter that follows it.
+func (r *relay) sendStream(lineEnded bool) {
+	text := r.streamText
+	if !lineEnded {
+		text = bytes.TrimSuffix(text, []byte(`\`))
+	}
+	if len(text) > 0 {
+		r.to.stream(bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")))
+	}
+	r.streamText = append(r.streamText[:0], r.streamText[len(text):]...)
+}
