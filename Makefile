@@ -7,7 +7,8 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 MADE := $(VENV)/.made-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 # Two set-ups at once take turns, where the system has flock (Debian and Ubuntu do).
 TAKE_TURNS := $(if $(shell command -v flock 2>/dev/null),flock .make/lock)
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input
+# Python compiles what it imports at first use; compiling all of it here would double the time.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test test-runtimes check images clean venv
@@ -72,7 +73,8 @@ ensurepip:
 	@package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing $$package"; \
-	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $$package; \
+	  apt-get -q update; \
+	  DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends $$package; \
 	else \
 	  echo "this Python cannot make virtual environments; run: sudo apt-get install $$package" >&2; exit 1; \
 	fi

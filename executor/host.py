@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -102,6 +103,7 @@ def ensure_engine(report: Report, places: Places = Places()) -> EngineInfo:
     if engine := probe():
         return engine
     address = os.environ.get("DOCKER_HOST", DEFAULT_SOCKET)
+    refuse_if_forbidden(address, connection_error(address, timeout_s=5))
     refuse_unless_ours_to_start(address, os.geteuid(), distribution(places.os_release))
     with exclusive(places.run / "executor-engine.lock", report):
         if engine := probe():  # someone else's set-up may have started it while we waited
@@ -115,7 +117,7 @@ def ensure_engine(report: Report, places: Places = Places()) -> EngineInfo:
 def probe(timeout_s: int = 10) -> EngineInfo | None:
     """The engine that answers at DOCKER_HOST, or at the default socket; None if none does."""
     address = os.environ.get("DOCKER_HOST", DEFAULT_SOCKET)
-    if not is_listening(address, timeout_s):
+    if connection_error(address, timeout_s):
         return None
     try:
         client = docker.from_env(timeout=timeout_s)
@@ -134,21 +136,30 @@ def probe(timeout_s: int = 10) -> EngineInfo | None:
     )
 
 
-def is_listening(address: str, timeout_s: float) -> bool:
-    """Whether a socket file has a listener; True for other addresses, where only asking tells.
+def connection_error(address: str, timeout_s: float) -> OSError | None:
+    """Why nobody can be reached at a socket file; None for other addresses, where only asking tells.
 
     The SDK leaks a socket with each attempt on a dead one, and we may try for a minute.
     """
     scheme, _, path = address.partition("://")
     if scheme != "unix":
-        return True
-    with socket.socket(socket.AF_UNIX) as probe_socket:
-        probe_socket.settimeout(timeout_s)
+        return None
+    with socket.socket(socket.AF_UNIX) as attempt:
+        attempt.settimeout(timeout_s)
         try:
-            probe_socket.connect(path)
-        except OSError:
-            return False
-    return True
+            attempt.connect(path)
+        except OSError as error:
+            return error
+    return None
+
+
+def refuse_if_forbidden(address: str, error: OSError | None) -> None:
+    """Raise EngineUnreachable if an engine may well be there, but not for this user."""
+    if isinstance(error, PermissionError):
+        raise EngineUnreachable(
+            f"this user may not talk to the container engine at {address}\n"
+            "  sudo usermod -aG docker $USER    (then log in again, and run the same command)"
+        )
 
 
 def refuse_unless_ours_to_start(address: str, uid: int, release: Mapping[str, str]) -> None:
@@ -320,7 +331,10 @@ def start_by_hand(report: Report, places: Places) -> EngineInfo | None:
             env=daemon_environment(os.environ),
             start_new_session=True,
         )
-    return wait_for_answer(lambda: daemon.poll() is None)
+    # Should it end while we still run, it must not stay a zombie that its pid file names.
+    reaper = threading.Thread(target=daemon.wait, name="dockerd", daemon=True)
+    reaper.start()
+    return wait_for_answer(reaper.is_alive)
 
 
 def daemon_environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from executor import telemetry
+
+telemetry.configure("warning")
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -83,27 +83,10 @@ async def count_queue(workspace: InWorkspace, ctx: Ctx) -> dict[str, int]:
 
 
 async def _list(ctx: Context, workspace_id: str, asked: Listing, completed: bool | None) -> Response:
-    where = filters.conditions(
-        workspace_id,
-        completed=completed,
-        script_path_exact=asked.script_path_exact,
-        script_path_start=asked.script_path_start,
-        created_by=asked.created_by,
-        started_before=_micros(asked.started_before),
-        started_after=_micros(asked.started_after),
-        created_before=_micros(asked.created_before),
-        created_after=_micros(asked.created_after),
-        success=asked.success,
-        running=asked.running,
-        parent_job=None if asked.parent_job is None else str(asked.parent_job),
-        job_kinds=None if asked.job_kinds is None else asked.job_kinds.split(","),
-        is_skipped=asked.is_skipped,
-        is_flow_step=asked.is_flow_step,
-        has_null_parent=asked.has_null_parent,
-        tag=asked.tag,
-        label=asked.label,
-        worker=asked.worker,
-    )
+    given: dict[str, Any] = {"completed": completed}
+    for name, value in asked.model_dump(include=set(filters.FILTERS)).items():
+        given[name] = _as_stored(name, value)
+    where = filters.conditions(workspace_id, given)
     first = (asked.page - 1) * asked.per_page
     if asked.args is None and asked.result is None:
         found = await ctx.desk.listed(where, asked.order_desc, first, asked.per_page)
@@ -150,8 +133,15 @@ async def _contains(ctx: Context, read: Any, job: Job, subset: list[Any]) -> boo
         return False
 
 
-def _micros(when: datetime | None) -> int | None:
-    if when is None:
-        return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+def _as_stored(name: str, value: Any) -> Any:
+    """A parameter's value as the jobs table has it."""
+    match value:
+        case datetime():
+            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+        case UUID():
+            return str(value)
+        case str() if name == "job_kinds":
+            return value.split(",")
+        case _:
+            return value

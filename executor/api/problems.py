@@ -36,11 +36,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
 
 
-def first_error(errors: Sequence[Any]) -> tuple[str, str]:
-    """The field and the message of pydantic's first complaint, and how many more there are."""
+def first_error(errors: Sequence[Any], *, skip: int = 0) -> tuple[str, str]:
+    """The field and the message of pydantic's first complaint, and how many more there are.
+
+    The first `skip` parts of a place are left out (FastAPI's say whether it is the query or the path).
+    """
     error = errors[0]
-    place = [str(part) for part in error["loc"] if part not in ("query", "path", "body", "header")]
-    field = ".".join(place) or "body"
+    field = ".".join(str(part) for part in error["loc"][skip:]) or "body"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     given = "" if error["type"] == "missing" else f", got {shown(error.get('input'))}"
     return field, f"{field}: {error['msg']}{given}{more}"
@@ -58,7 +60,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> Response:
-        field, detail = first_error(error.errors())
+        field, detail = first_error(error.errors(), skip=1)
         return problem(400, detail, field=field)
 
     @app.exception_handler(HTTPException)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, func, true
@@ -10,65 +11,45 @@ from sqlalchemy import ColumnElement, and_, false, func, true
 from executor.jobs.job import Status
 from executor.storage.tables import jobs
 
-
-def conditions(
-    workspace_id: str,
-    *,
-    completed: bool | None = None,
-    script_path_exact: str | None = None,
-    script_path_start: str | None = None,
-    created_by: str | None = None,
-    started_before: int | None = None,
-    started_after: int | None = None,
-    created_before: int | None = None,
-    created_after: int | None = None,
-    success: bool | None = None,
-    running: bool | None = None,
-    parent_job: str | None = None,
-    job_kinds: list[str] | None = None,
-    is_skipped: bool | None = None,
-    is_flow_step: bool | None = None,
-    has_null_parent: bool | None = None,
-    tag: str | None = None,
-    label: str | None = None,
-    worker: str | None = None,
-) -> list[ColumnElement[bool]]:
-    """All of the given ones must hold; None means any. Times in microseconds, bounds exclusive."""
-    good = jobs.c.status.in_([status for status in Status if status.is_success])
-    asked: list[tuple[Any, ColumnElement[bool]]] = [
-        (completed, _is(jobs.c.state == "completed", completed)),
-        (script_path_exact, jobs.c.path == script_path_exact),
-        (script_path_start, _starts(script_path_start)),
-        (created_by, jobs.c.created_by == created_by),
-        (started_before, jobs.c.started_at < started_before),
-        (started_after, jobs.c.started_at > started_after),
-        (created_before, jobs.c.created_at < created_before),
-        (created_after, jobs.c.created_at > created_after),
-        (success, and_(jobs.c.status.is_not(None), _is(good, success))),
-        (running, _is(jobs.c.state == "running", running)),
-        (parent_job, jobs.c.parent_job == parent_job),
-        (job_kinds, jobs.c.kind.in_(job_kinds or [])),
-        (is_skipped, _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, is_skipped)),
-        (is_flow_step, false() if is_flow_step else true()),
-        (has_null_parent, _is(jobs.c.parent_job.is_(None), has_null_parent)),
-        (tag, jobs.c.tag == tag),
-        (label, _labelled(label)),
-        (worker, jobs.c.worker_id == worker),
-    ]
-    return [jobs.c.workspace_id == workspace_id, *(what for given, what in asked if given is not None)]
+Condition = ColumnElement[bool]
 
 
-def _is(condition: ColumnElement[bool], wanted: bool | None) -> ColumnElement[bool]:
+def _is(condition: Condition, wanted: bool) -> Condition:
     return condition if wanted else ~condition
 
 
-def _starts(prefix: str | None) -> ColumnElement[bool]:
-    return jobs.c.path.startswith(prefix or "", autoescape=True)
+_GOOD = jobs.c.status.in_([status.value for status in Status if status.is_success])
+
+FILTERS: Mapping[str, Callable[[Any], Condition]] = {
+    "completed": lambda wanted: _is(jobs.c.state == "completed", wanted),
+    "running": lambda wanted: _is(jobs.c.state == "running", wanted),
+    "success": lambda wanted: and_(jobs.c.status.is_not(None), _is(_GOOD, wanted)),
+    "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),
+    "is_flow_step": lambda wanted: false() if wanted else true(),  # flows are not part of this version
+    "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
+    "script_path_exact": lambda path: jobs.c.path == path,
+    "script_path_start": lambda start: jobs.c.path.startswith(start, autoescape=True),
+    "created_by": lambda user: jobs.c.created_by == user,
+    "started_before": lambda time: jobs.c.started_at < time,
+    "started_after": lambda time: jobs.c.started_at > time,
+    "created_before": lambda time: jobs.c.created_at < time,
+    "created_after": lambda time: jobs.c.created_at > time,
+    "parent_job": lambda job_id: jobs.c.parent_job == job_id,
+    "job_kinds": lambda kinds: jobs.c.kind.in_(kinds),
+    "tag": lambda tag: jobs.c.tag == tag,
+    # Labels are stored as a JSON array of strings, in which a label stands in its JSON form.
+    "label": lambda label: jobs.c.labels.contains(json.dumps(label), autoescape=True),
+    "worker": lambda worker: jobs.c.worker_id == worker,
+}
+"""One condition a filter; times are in microseconds, their bounds exclusive."""
 
 
-def _labelled(label: str | None) -> ColumnElement[bool]:
-    """Labels are stored as a JSON array of strings, so a label is found in its JSON form."""
-    return jobs.c.labels.contains(json.dumps(label or ""), autoescape=True)
+def conditions(workspace_id: str, asked: Mapping[str, Any]) -> list[Condition]:
+    """Conditions that a job of the workspace must meet, all of them; None means any."""
+    return [
+        jobs.c.workspace_id == workspace_id,
+        *(FILTERS[name](value) for name, value in asked.items() if value is not None),
+    ]
 
 
 def contains(value: Any, subset: Any) -> bool:

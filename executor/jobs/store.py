@@ -241,12 +241,12 @@ def listed(
 def counts(connection: Connection, workspace_id: str) -> tuple[int, int]:
     """How many jobs of the workspace wait, and how many run."""
     rows = connection.execute(
-        select(jobs.c.state, func.count())
+        select(jobs.c.state, func.count().label("number"))
         .where(jobs.c.workspace_id == workspace_id)
         .where(or_(jobs.c.state == "queued", jobs.c.state == "running"))
         .group_by(jobs.c.state)
     )
-    found: dict[str, int] = dict(row.tuple() for row in rows)
+    found = {str(row.state): int(row.number) for row in rows}
     return found.get("queued", 0), found.get("running", 0)
 
 

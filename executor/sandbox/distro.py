@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,42 +90,48 @@ def _stand_in_for(client: docker.DockerClient, base_image: str) -> str | None:
     return stand_in if is_meant else None
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """The last thing a pull says: why it failed, or None."""
+
+    why: str | None
+
+
 def pull(client: docker.DockerClient, reference: str, report: Report) -> str | None:
     """Pull an image; None if it is here now, else why not, in one line.
 
     Runs in a thread of its own, for the engine may stay silent as long as the network keeps it waiting.
     """
-    events: queue.Queue[str | None] = queue.Queue()
-    failures: list[str] = []
-    arguments = (client, reference, events, failures)
-    threading.Thread(target=_pull_into, args=arguments, name="pull", daemon=True).start()
+    events: queue.Queue[str | _Ended] = queue.Queue()
+    threading.Thread(target=_pull_into, args=(client, reference, events), name="pull", daemon=True).start()
     last = ""
     while True:
         try:
-            line = events.get(timeout=PULL_IDLE_S)
+            event = events.get(timeout=PULL_IDLE_S)
         except queue.Empty:
             return f"nothing came for {PULL_IDLE_S} s"
-        if line is None:
-            return failures[0] if failures else None
-        if line != last:
-            report(line)
-            last = line
+        if isinstance(event, _Ended):
+            return event.why
+        if event != last:
+            report(event)
+            last = event
 
 
-def _pull_into(
-    client: docker.DockerClient, reference: str, events: queue.Queue[str | None], failures: list[str]
-) -> None:
+def _pull_into(client: docker.DockerClient, reference: str, events: queue.Queue[str | _Ended]) -> None:
     repository, tag = parse_repository_tag(reference)
+    why: str | None = "the pull broke off"
     try:
+        error = ""
         for event in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
-            if "error" in event:
-                failures.append(_one_line(str(event["error"])))
+            error = str(event.get("error", error))
             events.put(" ".join(str(event[key]) for key in ("id", "status") if event.get(key)))
-    except (DockerException, OSError) as error:
-        explanation = error.explanation if isinstance(error, APIError) else str(error)
-        failures.append(_one_line(str(explanation)))
+        why = _one_line(error) or None
+    except APIError as refusal:
+        why = _one_line(str(refusal.explanation or refusal))
+    except (DockerException, OSError) as trouble:
+        why = _one_line(str(trouble))
     finally:
-        events.put(None)
+        events.put(_Ended(why))
 
 
 def _one_line(text: str) -> str:

@@ -133,6 +133,8 @@ class FakeEngine:
                     container.outbox.put_nowait(text.encode() + b"\n")
                 case "vanish", _:
                     return
+                case unknown:
+                    raise AssertionError(f"BUG: the fake engine knows no step {unknown!r}")
         container.say(
             type="exit",
             code=None if stopped else code,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
 from executor.errors import ConfigurationError, Unavailable
@@ -33,24 +33,27 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = connect(url)
+        self._writing = connect(url, writes=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
 
     async def write(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` in a transaction, committed when this returns."""
-        return await self._run(self._writer, act, args)
+        return await self._run(self._writer, self._writing, act, args)
 
     async def read(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` on a consistent view; it must not write."""
-        return await self._run(self._readers, act, args)
+        return await self._run(self._readers, self.engine, act, args)
 
-    async def _run(self, threads: ThreadPoolExecutor, act: Callable[..., T], args: tuple[Any, ...]) -> T:
+    async def _run(
+        self, threads: ThreadPoolExecutor, engine: Engine, act: Callable[..., T], args: tuple[Any, ...]
+    ) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, self._transact, act, args)
+        return await loop.run_in_executor(threads, self._transact, engine, act, args)
 
-    def _transact(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _transact(self, engine: Engine, act: Callable[..., T], args: tuple[Any, ...]) -> T:
         try:
-            with self.engine.begin() as connection:
+            with engine.begin() as connection:
                 return act(connection, *args)
         except DBAPIError as error:
             if error.connection_invalidated or "locked" in str(error.orig):
@@ -61,11 +64,16 @@ class Database:
         """Finish what is under way and close the connections."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._writing.dispose()
         self.engine.dispose()
 
 
-def connect(url: str) -> Engine:
-    """An engine for `url` with this package's settings; nothing is read or created yet."""
+def connect(url: str, *, writes: bool = False) -> Engine:
+    """An engine for `url` with this package's settings; nothing is read or created yet.
+
+    With `writes` a transaction takes SQLite's write lock when it begins: one that reads first and
+    writes then would fail when somebody else has written in between.
+    """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
@@ -78,23 +86,20 @@ def connect(url: str) -> Engine:
     except Exception as error:
         raise ConfigurationError(f"EXECUTOR_DATABASE_URL: {error}") from error
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy's begin event says BEGIN; the driver must not
     for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
         "journal_mode=WAL",
         "synchronous=FULL",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 def migrate(engine: Engine) -> None:

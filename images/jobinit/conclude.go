@@ -38,8 +38,9 @@ func (e mainEnd) String() string {
 // reports.
 func (s *supervisor) conclude(end mainEnd) {
 	wall := time.Since(s.began)
+	s.giveBack(memoryReserved / 2) // even ending the others may take some
 	killOthers()
-	syscall.Munmap(s.reserve)
+	s.giveBack(memoryReserved)
 	s.runner.finishReading()
 	close(s.channel.limit)
 	s.reading.Wait()
@@ -64,6 +65,13 @@ func (s *supervisor) conclude(end mainEnd) {
 		report.WallMs = wall.Milliseconds()
 	}
 	s.frames.exit(report)
+}
+
+// giveBack returns that much of the reserve to the container.
+func (s *supervisor) giveBack(size int) {
+	if s.reserve != nil {
+		syscall.Madvise(s.reserve[:size], syscall.MADV_DONTNEED)
+	}
 }
 
 // outcome is what came of the job.

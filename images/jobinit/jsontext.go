@@ -43,13 +43,6 @@ func replaceNUL(text []byte) []byte {
 	return bytes.ReplaceAll(text, []byte{0}, []byte("\uFFFD"))
 }
 
-// appendQuoted appends text, which is valid UTF-8, as a JSON string.
-func appendQuoted(out, text []byte) []byte {
-	out = append(out, '"')
-	out = appendEscaped(out, text)
-	return append(out, '"')
-}
-
 // appendEscaped appends the inside of a JSON string.
 func appendEscaped(out, text []byte) []byte {
 	start := 0

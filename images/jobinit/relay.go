@@ -25,7 +25,8 @@ type relay struct {
 	held       []byte // a line's beginning that may become the mark
 	midLine    bool
 	inStream   bool
-	streamText []byte
+	streamLine []byte // what came of the stream line so far
+	streamText []byte // stream text gathered from one write
 }
 
 // write takes what was read; raw may be used again afterwards.
@@ -36,7 +37,8 @@ func (r *relay) close() {
 	r.take(nil, true)
 	r.to.log(r.name, r.held)
 	r.held = nil
-	r.sendStream(true)
+	r.endStreamLine()
+	r.send()
 }
 
 func (r *relay) take(raw []byte, ended bool) {
@@ -61,7 +63,7 @@ func (r *relay) take(raw []byte, ended bool) {
 			text = r.takeMark(text)
 		}
 	}
-	r.sendPlain()
+	r.send()
 }
 
 // takeMark compares a line's beginning with the mark.
@@ -75,10 +77,15 @@ func (r *relay) takeMark(text []byte) []byte {
 	text = text[same:]
 	switch {
 	case same == len(due):
-		r.sendPlain() // what came before the mark goes out before it
 		r.inStream = true
+		if len(r.plain) > 0 {
+			r.send() // what came before the mark goes out before it
+		}
 		r.held = r.held[:0]
 	case len(text) > 0:
+		if len(r.streamText) > 0 {
+			r.send()
+		}
 		r.plain = append(r.plain, r.held...)
 		r.midLine = true
 		r.held = r.held[:0]
@@ -98,39 +105,50 @@ func (r *relay) takeLine(text []byte) []byte {
 	return text[size:]
 }
 
-// takeStream gathers stream text up to the end of the line; a line without an end goes
-// out in pieces.
+// takeStream gathers stream text up to the end of the line; of a line without an end,
+// what there is goes on when it is long.
 func (r *relay) takeStream(text []byte) []byte {
 	end := bytes.IndexByte(text, '\n')
 	if end < 0 {
-		r.streamText = append(r.streamText, text...)
-		if len(r.streamText) >= logTextBytes {
-			r.sendStream(false)
+		r.streamLine = append(r.streamLine, text...)
+		if len(r.streamLine) >= logTextBytes {
+			r.splitStreamLine()
 		}
 		return nil
 	}
-	r.streamText = append(r.streamText, text[:end]...)
-	r.sendStream(true)
+	r.streamLine = append(r.streamLine, text[:end]...)
+	r.endStreamLine()
 	r.inStream = false
 	return text[end+1:]
 }
 
-func (r *relay) sendPlain() {
+// endStreamLine adds a whole line, its written-out line breaks made real, to the text.
+func (r *relay) endStreamLine() {
+	text := bytes.ReplaceAll(r.streamLine, []byte(`\n`), []byte("\n"))
+	r.streamText = append(r.streamText, text...)
+	r.streamLine = r.streamLine[:0]
+}
+
+// splitStreamLine adds a line's beginning; a last backslash waits for what follows it.
+func (r *relay) splitStreamLine() {
+	waits := bytes.HasSuffix(r.streamLine, []byte(`\`))
+	if waits {
+		r.streamLine = r.streamLine[:len(r.streamLine)-1]
+	}
+	r.endStreamLine()
+	if waits {
+		r.streamLine = append(r.streamLine, '\\')
+	}
+}
+
+// send passes on what was gathered; only one of both texts ever holds something.
+func (r *relay) send() {
 	if len(r.plain) > 0 {
 		r.to.log(r.name, r.plain)
 		r.plain = r.plain[:0]
 	}
-}
-
-// sendStream sends the stream text with its written-out line breaks made real. Of a
-// line that goes on, a last backslash waits for the letter that follows it.
-func (r *relay) sendStream(lineEnded bool) {
-	text := r.streamText
-	if !lineEnded {
-		text = bytes.TrimSuffix(text, []byte(`\`))
+	if len(r.streamText) > 0 {
+		r.to.stream(r.streamText)
+		r.streamText = r.streamText[:0]
 	}
-	if len(text) > 0 {
-		r.to.stream(bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")))
-	}
-	r.streamText = append(r.streamText[:0], r.streamText[len(text):]...)
 }

@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"syscall"
 )
@@ -53,6 +54,7 @@ func settleRuntime() {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(20)
 	reserveThreads(threadsReserved)
+	rehearseSignals()
 }
 
 // reserveThreads makes the runtime start its threads now. A script may use up all the
@@ -75,6 +77,18 @@ func reserveThreads(count int) {
 	holding.Wait()
 	close(release)
 	released.Wait()
+}
+
+// rehearseSignals makes each thread handle a signal once, so that the memory in which it
+// does so is there. The news of the main process's end may have to come when the
+// container's memory is full.
+func rehearseSignals() {
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, thread := range threads {
+		if id, err := strconv.Atoi(thread.Name()); err == nil {
+			syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(os.Getpid()), uintptr(id), uintptr(syscall.SIGWINCH))
+		}
+	}
 }
 
 // reserveMemory takes memory that is given back when everything else has ended. A script

@@ -25,10 +25,9 @@ export { encode };
 
 /** A failure that is not an exception of the script's own. */
 export class Refusal extends Error {
-  constructor(reason, message, stack = "") {
+  constructor(reason, message) {
     super(message);
     this.reason = reason;
-    this.trace = stack;
   }
 }
 
@@ -65,8 +64,13 @@ export function streamLine(item) {
 
 /** What is said about a failed script: `text` for the service, `trace` for the log. */
 export function describe(thrown, jobUrl) {
-  const { trace = "", ...error } = accountOf(thrown, jobUrl);
-  const shown = error.stack || trace || `${error.name}: ${error.message}`;
+  let error;
+  try {
+    error = accountOf(thrown, jobUrl);
+  } catch {
+    error = { name: "Error", message: "<an error that cannot be read>", reason: "script_error" };
+  }
+  const shown = error.stack || `${error.name}: ${error.message}`;
   const added = error.reason === "dependency_error" ? `\n${error.name}: ${error.message}` : "";
   return { text: stringify(error), trace: `${shown}${added}\n` };
 }
@@ -86,7 +90,7 @@ function accountOf(thrown, jobUrl) {
     message = local(message);
     if (!message.startsWith("SyntaxError: ")) {
       const [first] = message.split("\n");
-      message = cut(`${first} ${NO_DEPENDENCIES}`);
+      message = cut(`${first.replace(/\.$/, "")}. ${NO_DEPENDENCIES}`);
       return { name: "ExecutionErr", message, stack, reason: "dependency_error" };
     }
     name = "SyntaxError";

@@ -8,8 +8,8 @@
 //
 // Plain JavaScript, so that nothing has to be compiled at boot. What the hand-over needs is
 // bound before user code runs. The process ends at once after the result: timers and open
-// connections neither delay nor change it. A promise that can never settle ends the process
-// without a result, because Deno ends then.
+// connections neither delay nor change it. When nothing is left that could settle what main
+// promised, that is an error at once, not a time-out.
 
 import { bind } from "./parameters.js";
 import { describe, encode, itemsOf, Refusal, streamLine, toJson } from "./outcome.js";
@@ -96,6 +96,13 @@ function failOnStrayErrors() {
   }
 }
 
+/** Deno is about to end because it has nothing more to do, but there is no result yet. */
+function failOnStandstill() {
+  globalThis.addEventListener("beforeunload", () => {
+    fail(new Refusal("script_error", "the script waits for a promise that nothing can settle"));
+  });
+}
+
 async function runScript() {
   const source = Deno.readTextFileSync(SOURCE);
   const { _ENTRYPOINT_OVERRIDE: override, ...args } = readArgs();
@@ -117,8 +124,5 @@ async function runScript() {
 toChannel("\n");
 const jobUrl = new URL(`file://${encodeURI(Deno.cwd())}/`).href;
 takeEnvironment();
-try {
-  handOver("result", await runScript(), 0);
-} catch (error) {
-  fail(error);
-}
+failOnStandstill();
+runScript().then((text) => handOver("result", text, 0), fail);

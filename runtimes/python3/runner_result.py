@@ -34,13 +34,14 @@ class NotJson(Exception):
 def deliver(value, source):
     """Return the result as JSON text, after awaiting or streaming it where that is asked for."""
     keep_raw = _SKIP.search(source) is not None
-    if hasattr(value, "__await__"):
+    # Asked of the type: some objects answer every attribute.
+    if hasattr(type(value), "__await__"):
         value = _complete(value)
     if isinstance(value, _GENERATOR):
         for item in value:
             _stream(item, keep_raw)
         value = None
-    elif hasattr(value, "__aiter__") and hasattr(value, "asend"):
+    elif hasattr(type(value), "__aiter__") and hasattr(type(value), "asend"):
         _complete(_stream_all(value, keep_raw))
         value = None
     return to_json(value, keep_raw)

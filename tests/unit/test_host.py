@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +27,7 @@ def places(tmp_path: Path) -> Places:
     """A host with no process and nothing running."""
     found = Places(tmp_path / "proc", tmp_path / "run", tmp_path / "os-release", tmp_path / "dockerd.log")
     found.proc.mkdir()
+    (found.proc / "mounts").write_text("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
     found.containerd_pid.parent.mkdir(parents=True)
     found.containerd_socket.parent.mkdir(parents=True)
     return found
@@ -154,6 +156,14 @@ def test_engine_we_may_not_start_is_refused_with_the_remedy(
     assert remedy in str(caught.value)
 
 
+def test_engine_of_other_users_is_not_started_a_second_time() -> None:
+    """Who lacks permission is told how to get it."""
+    with pytest.raises(EngineUnreachable, match="usermod -aG docker"):
+        host.refuse_if_forbidden(host.DEFAULT_SOCKET, PermissionError())
+    host.refuse_if_forbidden(host.DEFAULT_SOCKET, ConnectionRefusedError())
+    host.refuse_if_forbidden(host.DEFAULT_SOCKET, None)
+
+
 @pytest.mark.parametrize("release", [DEBIAN, {"ID": "ubuntu"}, {"ID": "mint", "ID_LIKE": "ubuntu debian"}])
 def test_root_on_debian_or_a_relative_may_start_an_engine(release: dict[str, str]) -> None:
     """Debian, Ubuntu and what is built on them have the packages."""
@@ -184,6 +194,85 @@ def hang_up_on_everybody(listener: socket.socket) -> None:
     with suppress(OSError):
         while True:
             listener.accept()[0].close()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of programs that wins over the system's; no engine answers, and none of ours is found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    return folder
+
+
+def add_program(folder: Path, name: str, text: str) -> None:
+    """Make `name` a program that does what the script says."""
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+
+
+FAKE_DOCKERD = f"""#!{sys.executable}
+import http.server, json, os, socketserver
+
+INFO = {{"ServerVersion": "99.1", "Driver": "overlay2", "DockerRootDir": "/d", "ApiVersion": "1.44"}}
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"OK" if self.path.endswith("/_ping") else json.dumps(INFO).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def address_string(self):
+        return "client"
+
+path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docker.sock")
+with socketserver.UnixStreamServer(path, Answer) as server:
+    print("pid", os.getpid(), flush=True)
+    for _ in range(6):
+        server.handle_request()
+"""
+
+
+def test_dockerd_is_started_after_its_leftovers_are_gone(places: Places, programs: Path) -> None:
+    """Without an init system it runs in a session of its own and writes its log to a file."""
+    add_program(programs, "dockerd", FAKE_DOCKERD)
+    places.dockerd_pid.write_text("1")
+    lines: list[str] = []
+    engine = host.start_engine(lines.append, places)
+    pid = int(places.log.read_text().split()[1])
+    assert os.getsid(pid) == pid
+    os.kill(pid, signal.SIGKILL)
+    assert engine.started_now
+    assert engine.version == "99.1"
+    assert lines == [
+        f"removing {places.dockerd_pid}: its process is gone",
+        "starting dockerd",
+        "dockerd answers: Docker 99.1",
+    ]
+
+
+def test_dockerd_that_ends_is_tried_three_times_and_its_log_shown(places: Places, programs: Path) -> None:
+    """The message holds the reason, which only the log knows."""
+    add_program(programs, "dockerd", "#!/bin/sh\necho no such device; exit 1\n")
+    with pytest.raises(EngineUnreachable, match="no such device") as caught:
+        host.start_engine(lambda line: None, places)
+    assert str(places.log) in str(caught.value)
+    assert places.log.read_text().count("no such device") == 3
+
+
+def test_systemd_starts_dockerd_where_it_runs(places: Places, programs: Path) -> None:
+    """Then its journal is what explains a failure, and no dockerd is started past it."""
+    (places.run / "systemd/system").mkdir(parents=True)
+    calls = programs / "calls"
+    add_program(programs, "systemctl", f"#!/bin/sh\necho $* >>{calls}; exit 1\n")
+    add_program(programs, "journalctl", "#!/bin/sh\necho unit failed: $*\n")
+    add_program(programs, "dockerd", f"#!/bin/sh\necho dockerd >>{calls}\n")
+    with pytest.raises(EngineUnreachable, match="unit failed: -u docker"):
+        host.start_engine(lambda line: None, places)
+    assert calls.read_text().splitlines() == 3 * ["reset-failed docker", "enable --now docker"]
 
 
 def test_engine_that_does_not_speak_docker_is_no_engine(

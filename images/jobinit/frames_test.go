@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func newTestFrames() (*frameWriter, *bytes.Buffer) {
+	var out bytes.Buffer
+	return &frameWriter{out: &out, abandon: func() { panic("abandoned") }}, &out
+}
+
+// The host relies on the exact bytes of these lines.
+func TestFramesOnTheWire(t *testing.T) {
+	frames, out := newTestFrames()
+	code, stopped := 0, "timeout"
+	frames.ready()
+	frames.log("stderr", []byte("é <&>\n\"\\"))
+	frames.stream([]byte("s"))
+	frames.result(func(out io.Writer) error { return writeOnOneLine(out, []byte("{\"a\":\n1.50}")) })
+	frames.failure(errorFrame{Name: "E<x>", Message: "m", Extra: json.RawMessage("{\n\"a\": 1}"), Reason: "script_error"})
+	frames.exit(exitFrame{Code: &code, WallMs: 1})
+	frames.exit(exitFrame{Stopped: &stopped})
+	want := `{"type":"ready"}
+{"type":"log","stream":"stderr","text":"é <&>\n\"\\"}
+{"type":"stream","text":"s"}
+{"type":"result","value":{"a": 1.50}}
+{"type":"error","name":"E<x>","message":"m","extra":{"a":1},"reason":"script_error"}
+{"type":"exit","code":0,"signal":null,"stopped":null,"wall_ms":1,"cpu_ms":0,"memory_peak_bytes":0,"oom_kills":0}
+{"type":"exit","code":null,"signal":null,"stopped":"timeout","wall_ms":0,"cpu_ms":0,"memory_peak_bytes":0,"oom_kills":0}
+`
+	if out.String() != want {
+		t.Errorf("got\n%s", out.String())
+	}
+}
+
+// Long text goes out in frames of at most 64 KiB, cut at characters.
+func TestFramesAreBounded(t *testing.T) {
+	frames, out := newTestFrames()
+	text := strings.Repeat("€uro", 100000)
+	frames.log("stdout", []byte(text))
+	var joined strings.Builder
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		var frame struct{ Text string }
+		if err := json.Unmarshal([]byte(line), &frame); err != nil || len(frame.Text) > logTextBytes {
+			t.Fatalf("%d bytes, %v", len(frame.Text), err)
+		}
+		joined.WriteString(frame.Text)
+	}
+	if joined.String() != text {
+		t.Error("another text came out")
+	}
+}
+
+// Frames from several goroutines never mix.
+func TestFramesDoNotMix(t *testing.T) {
+	frames, out := newTestFrames()
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Add(1)
+		go func() {
+			defer writers.Done()
+			for range 50 {
+				frames.log("stdout", bytes.Repeat([]byte("x"), 3*copyBytes))
+			}
+		}()
+	}
+	writers.Wait()
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("%.80q", line)
+		}
+	}
+}
+
+type closedWriter struct{}
+
+func (closedWriter) Write([]byte) (int, error) { return 0, errors.New("closed") }
+
+// Without a listener everything ends.
+func TestFramesAbandon(t *testing.T) {
+	abandoned := 0
+	frames := &frameWriter{out: closedWriter{}, abandon: func() { abandoned++ }}
+	if frames.ready(); abandoned != 1 {
+		t.Errorf("abandoned %d times", abandoned)
+	}
+}
+
+// What a runner says of an error is taken as far as it has the right form.
+func TestScriptFailure(t *testing.T) {
+	cases := []struct{ value, want string }{
+		{`{"name":"KeyError","message":"'a'","stack":"at 1","extra":{"n":1},"reason":"bad_input"}`,
+			`{"type":"error","name":"KeyError","message":"'a'","stack":"at 1","extra":{"n":1},"reason":"bad_input"}`},
+		{`{"message":"m"}`, `{"type":"error","name":"Error","message":"m","reason":"script_error"}`},
+		{`{"name":"E","message":"m","extra":[1],"reason":"timeout"}`,
+			`{"type":"error","name":"E","message":"m","reason":"script_error"}`},
+		{`"text"`, `{"type":"error","name":"ExecutionErr","message":"the error that the runner gave has the wrong form","reason":"result_not_json"}`},
+		{`{"name":1}`, `{"type":"error","name":"ExecutionErr","message":"the error that the runner gave has the wrong form","reason":"result_not_json"}`},
+		{`null`, `{"type":"error","name":"ExecutionErr","message":"the error that the runner gave has the wrong form","reason":"result_not_json"}`},
+	}
+	for _, c := range cases {
+		frames, out := newTestFrames()
+		frames.failure(*scriptFailure([]byte(c.value)))
+		if got := strings.TrimSpace(out.String()); got != c.want {
+			t.Errorf("%s: got %s", c.value, got)
+		}
+	}
+	long := scriptFailure([]byte(`{"message":"` + strings.Repeat("ä", errorTextBytes) + `"}`))
+	if len(long.Message) > errorTextBytes {
+		t.Error("a message must be bounded")
+	}
+}

@@ -1,0 +1,2 @@
+text="$1"
+printf '%s' "$text" >result.out

@@ -1,0 +1,5 @@
+text="$1"
+echo "begin"
+echo "$text" >&2
+(exit 7)
+echo "not reached"

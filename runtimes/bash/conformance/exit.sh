@@ -1,0 +1,2 @@
+echo "last words"
+exit 3

@@ -1,0 +1,2 @@
+cp args.json copy.json
+jq .value copy.json >result.json

@@ -1,0 +1,2 @@
+value="$1"
+echo "{\"wm_labels\": [\"red\", \"blue\"], \"value\": $value}" >result.json

@@ -1,0 +1,3 @@
+sleep 60 &
+(trap '' TERM; sleep 60) &
+echo "at once"

@@ -1,0 +1,3 @@
+echo "not this"
+: >result.json
+printf ' two\nlines \n' >result.out

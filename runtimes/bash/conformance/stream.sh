@@ -1,0 +1,3 @@
+echo 'WM_STREAM: one\ntwo'
+echo between
+echo 'WM_STREAM: three'

@@ -1,0 +1,3 @@
+text="$1"
+printf '%s\n' "$text"
+printf '%s' "$text" >result.out

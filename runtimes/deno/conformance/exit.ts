@@ -1,0 +1,4 @@
+export function main() {
+  console.log("last words");
+  Deno.exit(3);
+}

@@ -1,0 +1,4 @@
+export function main() {
+  const kept: object[] = [];
+  for (;;) kept.push({ number: kept.length });
+}

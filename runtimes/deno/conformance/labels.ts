@@ -1,0 +1,3 @@
+export function main(value: number) {
+  return { wm_labels: ["red", "blue"], value };
+}

@@ -1,0 +1,3 @@
+export function main() {
+  throw { status: 404, big: 1n };
+}

@@ -1,0 +1,4 @@
+export function main(text: string) {
+  console.log(text);
+  return text;
+}

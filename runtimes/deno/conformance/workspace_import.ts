@@ -1,0 +1,5 @@
+import { x } from "./other.ts";
+
+export function main() {
+  return x;
+}

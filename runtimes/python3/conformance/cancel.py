@@ -1,0 +1,9 @@
+import time
+
+
+def main():
+    print("begun")
+    try:
+        time.sleep(60)
+    finally:
+        print("cleaned up")

@@ -1,0 +1,6 @@
+import os
+
+
+def main():
+    print("last words")
+    os._exit(3)

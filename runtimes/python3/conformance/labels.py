@@ -1,0 +1,2 @@
+def main(value: int):
+    return {"wm_labels": ["red", "blue"], "value": value}

@@ -1,0 +1,4 @@
+def main():
+    yield "one\ntwo"
+    print("between")
+    yield "three"

@@ -1,0 +1,6 @@
+import time
+
+
+def main():
+    print("begun")
+    time.sleep(60)

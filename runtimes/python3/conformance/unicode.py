@@ -1,0 +1,3 @@
+def main(text: str):
+    print(text)
+    return text

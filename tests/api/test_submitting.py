@@ -1,0 +1,301 @@
+"""Submitting over HTTP: what is accepted, what is refused and how, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.sandbox.fake import FakeEngine
+from tests.service import LocalService, local_service
+
+pytestmark = pytest.mark.anyio
+RUN = "/api/w/main/jobs/run/preview"
+WAIT = "/api/w/main/jobs/run_wait_result/preview"
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
+    async with local_service(tmp_path) as running:
+        yield running
+
+
+async def test_a_job_runs_and_its_result_can_be_read(service: LocalService) -> None:
+    job_id = await service.run({"log": "hi\n"}, {"echo": True}, args={"a": [1, "ä", None]})
+    job = await service.ended(job_id)
+    assert job["type"] == "CompletedJob"
+    assert job["success"] is True
+    assert job["result"] == {"a": [1, "ä", None]} == job["args"]
+    assert job["logs"] == "hi\n"
+    assert job["sandbox"]["engine"] == "fake"
+    assert (await service.get(f"jobs_u/completed/get_result/{job_id}")).json() == job["result"]
+    maybe = (await service.get(f"jobs_u/completed/get_result_maybe/{job_id}")).json()
+    assert maybe == {"completed": True, "success": True, "started": True, "result": job["result"]}
+
+
+async def test_waiting_for_the_result_gives_it_bare(service: LocalService) -> None:
+    body = {"language": "python3", "content": '[{"result": [1, 2]}]'}
+    response = await service.http.post(WAIT, json=body)
+    assert (response.status_code, response.content) == (200, b"[1,2]")
+
+
+async def test_a_failed_job_answers_500_with_its_error_and_reason(service: LocalService) -> None:
+    body = {"language": "python3", "content": '[{"error": {"name": "E", "message": "boom"}}]'}
+    response = await service.http.post(WAIT, json=body)
+    assert response.status_code == 500
+    assert response.json() == {"error": {"name": "E", "message": "boom", "reason": "script_error"}}
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"language": "python3"}, "content"),
+    ({"content": "x"}, "language"),
+    ({"content": 1, "language": "python3"}, "content"),
+    ({"content": "x", "language": "cobol"}, "language"),
+    ({"content": "x", "language": ["python3"]}, "language"),
+    ({"content": "x", "language": "python3", "args": []}, "args"),
+    ({"content": "x", "language": "python3", "args": "{}"}, "args"),
+    ({"content": "x", "language": "python3", "path": "a\nb"}, "path"),
+    ({"content": "x", "language": "python3", "kind": "noop"}, "kind"),
+    ({"content": "x", "language": "python3", "limits": {"timeout_s": -1}}, "limits.timeout_s"),
+    ({"content": "x", "language": "python3", "limits": {"timeout_s": 0}}, "limits.timeout_s"),
+    ({"content": "x", "language": "python3", "limits": {"timeout_s": "5"}}, "limits.timeout_s"),
+    ({"content": "x", "language": "python3", "limits": {"timeout_s": True}}, "limits.timeout_s"),
+    ({"content": "x", "language": "python3", "limits": {"timeout_s": 3601}}, "limits.timeout_s"),
+    ({"content": "x", "language": "python3", "limits": {"memory_mb": 1e9}}, "limits.memory_mb"),
+    ({"content": "x", "language": "python3", "limits": {"pids": 1.5}}, "limits.pids"),
+    ({"content": "x", "language": "python3", "limits": {"disk": 1}}, "limits.disk"),
+    ({"content": "x", "language": "python3", "limits": [1]}, "limits"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), BAD, ids=[str(i) for i in range(len(BAD))])
+@pytest.mark.parametrize("route", [RUN, WAIT])
+async def test_a_wrong_field_is_named_and_nothing_is_stored(
+    service: LocalService, route: str, body: dict[str, Any], field: str
+) -> None:
+    response = await service.http.post(route, json=body)
+    assert response.status_code == 400, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["field"] == field
+    assert problem["detail"].startswith(field)
+    assert (await service.get("jobs/list")).json() == []
+
+
+async def test_a_limit_above_its_maximum_is_told_the_maximum(service: LocalService) -> None:
+    response = await service.submit(limits={"memory_mb": 4096})
+    assert "2048" in response.json()["remedy"]
+
+
+async def test_an_unknown_language_is_told_the_known_ones(service: LocalService) -> None:
+    problem = (await service.submit(language="cobol")).json()
+    assert "'cobol'" in problem["detail"]
+    assert "python3" in problem["remedy"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"content": "\xff", "language": "python3"}',
+        b'{"content": "x", "language": "python3", "args": {"n": NaN}}',
+        b'{"content": "x", "language": "python3", "args": {"n": 1e999}}',
+        b'{"content": "x", "language": "python3", "args": {"s": "\\ud800"}}',
+        b'{"content": "x", "language": "python3", "args": {"deep": '
+        + b"[" * 100_000
+        + b"]" * 100_000
+        + b"}}",
+    ],
+)
+async def test_a_body_that_is_not_strict_json_is_refused(service: LocalService, body: bytes) -> None:
+    response = await service.http.post(RUN, content=body)
+    assert response.status_code == 400, response.text
+    assert response.json()["field"] in ("body", "args")
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    async with local_service(tmp_path, request_mb=1) as service:
+        response = await service.http.post(RUN, content=b"x" * (1024 * 1024 + 1))
+        assert (response.status_code, response.json()["field"]) == (413, "body")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"x" * 100_000
+
+        response = await service.http.post(RUN, content=chunks())
+        assert response.status_code == 413
+
+
+async def test_a_job_id_makes_a_submission_idempotent(service: LocalService) -> None:
+    job_id = str(uuid.uuid4())
+    for _ in range(3):
+        response = await service.submit({"result": 1}, query={"job_id": job_id})
+        assert (response.status_code, response.text) == (201, job_id)
+    await service.ended(job_id)
+    response = await service.submit({"result": 1}, query={"job_id": job_id})
+    assert (response.status_code, response.text) == (201, job_id)
+    assert len(service.engine.started) == 1, "it ran once"
+
+
+async def test_a_job_id_used_for_another_request_is_a_conflict(service: LocalService) -> None:
+    job_id = await service.run({"result": 1}, query={"job_id": str(uuid.uuid4())})
+    response = await service.submit({"result": 2}, query={"job_id": job_id})
+    assert (response.status_code, response.json()["field"]) == (409, "job_id")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"job_id": "nonsense"}, "job_id"),
+        ({"scheduled_in_secs": -1}, "scheduled_in_secs"),
+        ({"scheduled_in_secs": 10**30}, "scheduled_in_secs"),
+        ({"scheduled_for": "tomorrow"}, "scheduled_for"),
+        ({"scheduled_for": "9999-12-31T23:59:59Z"}, "scheduled_for"),
+        ({"timeout": "nan"}, "query.timeout"),
+        ({"timeout": 0}, "query.timeout"),
+        ({"parent_job": "x"}, "parent_job"),
+    ],
+)
+async def test_a_wrong_query_parameter_is_named(
+    service: LocalService, query: dict[str, Any], field: str
+) -> None:
+    response = await service.submit({"result": 1}, query=query)
+    assert (response.status_code, response.json()["field"]) == (400, field)
+
+
+async def test_the_query_s_timeout_wins(service: LocalService) -> None:
+    job_id = await service.run({"result": 1}, query={"timeout": 7}, limits={"timeout_s": 5})
+    assert (await service.job(job_id))["limits"]["timeout_s"] == 7
+
+
+async def test_a_scheduled_job_waits_for_its_time(service: LocalService) -> None:
+    job_id = await service.run({"result": 1}, query={"scheduled_in_secs": 1})
+    job = await service.job(job_id)
+    assert (job["type"], job["running"]) == ("QueuedJob", False)
+    assert (await service.ended(job_id))["success"] is True
+
+
+async def test_a_full_queue_answers_429_and_stores_nothing(tmp_path: Path) -> None:
+    async with local_service(tmp_path, queue_max=2, concurrency=1) as service:
+        ids = [await service.run({"sleep": 0.3}, {"result": 1}) for _ in range(3)]
+        response = await service.submit({"result": 1})
+        assert response.status_code == 429
+        assert "2 jobs are waiting" in response.json()["detail"]
+        assert response.headers["retry-after"]
+        for job_id in ids:
+            assert (await service.ended(job_id))["success"] is True
+
+
+async def test_at_most_concurrency_jobs_run_at_once_and_in_order(tmp_path: Path) -> None:
+    async with local_service(tmp_path, concurrency=2) as service:
+        ids = [await service.run({"sleep": 0.05}, {"result": n}) for n in range(8)]
+        most = 0
+        while (await service.get("jobs/queue/count")).json() != {"database_length": 0, "running": 0}:
+            most = max(most, len(service.engine.living))
+            await asyncio.sleep(0.005)
+        jobs = [await service.job(job_id) for job_id in ids]
+        assert [job["result"] for job in jobs] == list(range(8))
+        starts = [job["started_at"] for job in jobs]
+        assert starts == sorted(starts), "the queue is first in, first out"
+        assert most <= 4, "two running, and at most two on their way out"
+
+
+async def test_a_workspace_s_share_leaves_slots_to_others(tmp_path: Path) -> None:
+    async with local_service(tmp_path, concurrency=2) as service:
+        created = await service.http.post(
+            "/api/workspaces/create", json={"id": "small", "policy": {"concurrency": 1}}
+        )
+        assert created.status_code == 201, created.text
+        body = {"language": "python3", "content": '[{"sleep": 0.5}, {"result": 1}]'}
+        for _ in range(3):
+            await service.http.post("/api/w/small/jobs/run/preview", json=body)
+        job_id = await service.run({"result": "mine"})
+        assert (await service.ended(job_id, timeout_s=0.4))["result"] == "mine"
+        count = (await service.http.get("/api/w/small/jobs/queue/count")).json()
+        assert count == {"database_length": 2, "running": 1}
+
+
+async def test_a_workspace_s_limits_bind_its_jobs(service: LocalService) -> None:
+    policy = {"limits": {"memory_mb": 64}}
+    await service.http.post("/api/workspaces/create", json={"id": "tiny", "policy": policy})
+    body = {"language": "python3", "content": "[]", "limits": {"memory_mb": 65}}
+    response = await service.http.post("/api/w/tiny/jobs/run/preview", json=body)
+    assert (response.status_code, response.json()["field"]) == (400, "limits.memory_mb")
+    body["limits"] = {}
+    job_id = (await service.http.post("/api/w/tiny/jobs/run/preview", json=body)).text
+    job = (await service.http.get(f"/api/w/tiny/jobs_u/get/{job_id}")).json()
+    assert job["limits"]["memory_mb"] == 64
+
+
+async def test_jobs_of_one_workspace_are_not_found_in_another(service: LocalService) -> None:
+    await service.http.post("/api/workspaces/create", json={"id": "other"})
+    job_id = await service.run({"result": 1})
+    response = await service.http.get(f"/api/w/other/jobs_u/get/{job_id}")
+    assert response.status_code == 404
+
+
+async def test_a_client_that_leaves_cancels_the_job_it_waited_for(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with local_service(tmp_path, engine) as service:
+        body = {"language": "python3", "content": '[{"sleep": 60}]'}
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await _post_and_leave(service, body)
+        (job,) = (await service.get("jobs/list")).json()
+        ended = await service.ended(job["id"])
+        assert ended["status"] == "canceled"
+        assert "disconnected" in ended["canceled_reason"]
+
+
+async def _post_and_leave(service: LocalService, body: dict[str, Any]) -> None:
+    """Call the application as a server does whose client disconnects after 0.1 s."""
+    import json
+
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
+    asyncio.get_running_loop().call_later(0.1, messages.put_nowait, {"type": "http.disconnect"})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": WAIT,
+        "raw_path": WAIT.encode(),
+        "query_string": b"",
+        "headers": [(b"authorization", b"Bearer test-token"), (b"content-type", b"application/json")],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("test", 80),
+        "client": ("test", 1),
+        "asgi": {"version": "3.0"},
+    }
+
+    async def send(_: Any) -> None:
+        pass
+
+    await service.app(scope, messages.get, send)
+    await asyncio.sleep(60)
+
+
+async def test_a_result_shapes_the_answer_it_asks_for(service: LocalService) -> None:
+    async def answer(result: dict[str, Any]) -> Any:
+        import json
+
+        body = {"language": "python3", "content": json.dumps([{"result": result}])}
+        return await service.http.post(WAIT, json=body)
+
+    shaped = await answer({"windmill_status_code": 202, "windmill_headers": {"X-A": "b"}, "result": {"n": 1}})
+    assert (shaped.status_code, shaped.json(), shaped.headers["x-a"]) == (202, {"n": 1}, "b")
+    text = await answer({"windmill_content_type": "text/csv", "result": "a,b"})
+    assert (text.text, text.headers["content-type"]) == ("a,b", "text/csv; charset=utf-8")
+    evil = await answer({"windmill_headers": {"X-A": "b\r\nX-B: c", "Content-Length": "1"}, "result": "x"})
+    assert (evil.status_code, evil.json()) == (200, "x")
+    assert "x-b" not in evil.headers
+    odd = await answer({"windmill_status_code": 99999, "result": 1})
+    assert odd.status_code == 200
