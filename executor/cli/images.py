@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from executor.cli.screen import err, out, step
+from executor.errors import ConfigurationError
 from executor.host import ensure_engine
 from executor.runtimes import scan
 from executor.sandbox.images import Images
@@ -104,3 +105,14 @@ def list_images(
         made = "" if plan.created is None else f"{plan.created:%Y-%m-%d %H:%M}"
         table.add_row(plan.name, plan.tag, here, size, made)
     out.print(table)
+
+
+@app.command("tag")
+def tag(name: Annotated[str, typer.Argument(help="a language")]) -> None:
+    """Print the name of a language's image, for `docker run`."""
+    settings = load()
+    runtimes = scan(settings.runtimes)
+    runtime = runtimes.find(name)
+    if runtime is None:
+        raise ConfigurationError(f"no language is called {name!r}; there are: {', '.join(runtimes.names())}")
+    print(Images(settings.base_image, runtimes).tag_for(runtime))

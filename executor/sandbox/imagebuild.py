@@ -12,7 +12,7 @@ import json
 import re
 import tarfile
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ IMAGE_LABEL = "executor.image"
 INPUTS_LABEL = "executor.inputs"
 TAG_CHARACTERS = 16
 TAIL_LINES = 20
+INSTRUCTION_CHARACTERS = 200
 IGNORED_FOLDERS = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 IGNORED_FILES = re.compile(r".*\.py[co]|.*~|\.DS_Store|\..*\.sw[op]")
 NOT_IN_IMAGE = {"Dockerfile", MANIFEST, "conformance"}
 STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 STDERR_COLOUR = "\x1b[91m"  # in which the engine sends on what a step wrote to its stderr
-NOISE = re.compile(r" ---> |Removing intermediate container|\[Warning\] One or more build-args")
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+NOISE = re.compile(
+    r" ---> |Removing intermediate container|\[Warning\] One or more build-args|\(Reading database"
+)
 
 # Told of each step: its number, how many there are, and the line just printed.
 StepReport = Callable[[int, int, str], None]
@@ -172,24 +176,31 @@ def followed(events: Any, tag: str, report: StepReport) -> str:
     step, steps, instruction, image = 0, 0, "", ""
     for event in events:
         image = event.get("aux", {}).get("ID", image)
-        for line in re.split(r"[\r\n]+", str(event.get("stream") or "")):
-            line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip()
-            if not line or NOISE.match(line):
-                continue
-            if STDERR_COLOUR in event["stream"]:
-                complaints.append(line)
+        stream = str(event.get("stream") or "")
+        for line in shown_lines(stream):
             if match := STEP.match(line):
                 step, steps, instruction = int(match[1]), int(match[2]), match[3]
             tail.append(line)
+            if STDERR_COLOUR in stream:
+                complaints.append(line)
             report(step, steps, line)
         if "error" in event:
             lines = [*(line for line in complaints if line not in tail), *tail]
             # The engine repeats the whole instruction; once is enough.
             why = re.sub(r"^The command '.*' returned", "it returned", str(event["error"]), flags=re.DOTALL)
             raise EngineError(
-                f"building {tag} failed at step {step}/{steps}: {instruction[:200]}\n"
+                f"building {tag} failed at step {step}/{steps}: {instruction[:INSTRUCTION_CHARACTERS]}\n"
                 f"  {why}\n  its last lines:\n{indented(lines)}"
             )
     if not image:
         raise EngineError(f"building {tag} ended without an image; its last lines:\n{indented(list(tail))}")
     return image
+
+
+def shown_lines(stream: str) -> Iterator[str]:
+    """The lines worth showing; of one that overwrites itself, what a terminal would show in the end."""
+    for line in stream.split("\n"):
+        left = line.rstrip("\r").rpartition("\r")[2]
+        plain = ESCAPE.sub("", left).rstrip()
+        if plain and not NOISE.match(plain):
+            yield plain

@@ -70,11 +70,13 @@ class Images:
         runtimes: Runtimes,
         images_folder: Path | None = None,
         connect: Callable[[], docker.DockerClient] = docker.from_env,
+        lock: Path | None = None,
     ) -> None:
         self._base_image = base_image
         self._runtimes = runtimes
         self._folder = images_folder or bundled("images")
         self._connect = connect
+        self._lock = lock or Path(tempfile.gettempdir()) / f"executor-images-{os.getuid()}.lock"
         if taken := sorted(set(INTERNAL) & set(runtimes.names())):
             raise ConfigurationError(f"a language cannot be called {taken[0]!r}; rename its folder")
 
@@ -103,8 +105,7 @@ class Images:
         """
         wanted = self._wanted(only)
         line_only = _distro_reporter(report, len(wanted) + 2)
-        lock = Path(tempfile.gettempdir()) / f"executor-images-{os.getuid()}.lock"
-        with exclusive(lock, line_only):
+        with exclusive(self._lock, line_only):
             if fresh or any(
                 not p.present or p.outdated for p in self._plans(self._recipes) if p.name in wanted
             ):

@@ -71,7 +71,7 @@ func TestThreadsAreReserved(t *testing.T) {
 		head -c 500000 /dev/zero >&2; echo; sed -n 's/^Threads:.//p' /proc/$PPID/status; `+give, limited("log_bytes", 5000000))
 	lines := strings.Fields(done.stdout)
 	before, after := must(strconv.Atoi(lines[0])), must(strconv.Atoi(lines[len(lines)-1]))
-	if before != after || after > 12 {
+	if before != after || after > 16 {
 		t.Errorf("%d threads, then %d", before, after)
 	}
 }
@@ -138,7 +138,7 @@ func TestTimeout(t *testing.T) {
 				more["env"] = map[string]string{"BIG": strings.Repeat("x", 1<<20)}
 				done := special.run(t, `trap '' TERM INT HUP; (setsid `+nap+` &); `+nap+` & `+nap, more)
 				done.mustExit(t, "SIGKILL timeout")
-				if done.exit.WallMs < 400 || done.exit.WallMs > 1400 {
+				if done.exit.WallMs < 400 || done.exit.WallMs > 5000 {
 					t.Errorf("%d ms", done.exit.WallMs)
 				}
 				mustBeGone(t, nap)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 )
 
 const (
@@ -17,6 +18,7 @@ const (
 // NUL, which is how a shell can read any text: strings raw, other values as compact
 // JSON, nothing for a missing one.
 func printArgs(names []string, out, complaints io.Writer) (status int) {
+	runtime.GOMAXPROCS(1) // its threads count as the script's
 	content, err := os.ReadFile("args.json")
 	if err != nil {
 		fmt.Fprintf(complaints, "cannot read the arguments: %v\n", err)

@@ -61,7 +61,7 @@ func (s *supervisor) conclude(end mainEnd) {
 		s.frames.result(given.value)
 	}
 	report := s.measure(end)
-	if s.job != nil {
+	if !s.began.IsZero() {
 		report.WallMs = wall.Milliseconds()
 	}
 	s.frames.exit(report)

@@ -11,8 +11,8 @@ import (
 const (
 	// logTextBytes bounds the text of one log or stream frame.
 	logTextBytes = 64 << 10
-	// stuckAfter is how long one piece may wait for a reader that takes nothing.
-	stuckAfter = 30 * time.Second
+	// patienceWithReader is how long one piece may wait for a reader that takes nothing.
+	patienceWithReader = 30 * time.Second
 )
 
 // frameWriter owns standard output. Each frame is one line, written under one lock, so
@@ -21,6 +21,8 @@ type frameWriter struct {
 	mutex sync.Mutex
 	out   io.Writer
 	line  []byte
+	// stuckAfter is how long a reader may take nothing; without it, for ever.
+	stuckAfter time.Duration
 	// abandon is called when nobody listens any more: everything shall end at once.
 	abandon func()
 }
@@ -138,13 +140,18 @@ func (w watchedWriter) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) {
 		piece := p[written:min(len(p), written+copyBytes)]
-		watch := time.AfterFunc(stuckAfter, w.abandon)
-		n, err := w.out.Write(piece)
-		watch.Stop()
+		n, err := w.writePiece(piece)
 		written += n
 		if err != nil {
 			return written, err
 		}
 	}
 	return written, nil
+}
+
+func (w watchedWriter) writePiece(piece []byte) (int, error) {
+	if w.stuckAfter > 0 {
+		defer time.AfterFunc(w.stuckAfter, w.abandon).Stop()
+	}
+	return w.out.Write(piece)
 }

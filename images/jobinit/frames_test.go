@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func newTestFrames() (*frameWriter, *bytes.Buffer) {
@@ -88,6 +89,24 @@ func TestFramesAbandon(t *testing.T) {
 	frames := &frameWriter{out: closedWriter{}, abandon: func() { abandoned++ }}
 	if frames.ready(); abandoned != 1 {
 		t.Errorf("abandoned %d times", abandoned)
+	}
+}
+
+// A reader that stands still counts as gone, one that is only slow does not.
+func TestFramesAbandonAStuckReader(t *testing.T) {
+	reader, writer := io.Pipe()
+	taken := 0
+	go func() {
+		for range 4 {
+			time.Sleep(20 * time.Millisecond)
+			n, _ := reader.Read(make([]byte, copyBytes))
+			taken += n
+		}
+	}()
+	frames := &frameWriter{out: writer, stuckAfter: time.Second, abandon: func() { writer.Close() }}
+	frames.log("stdout", make([]byte, copyBytes)) // each NUL takes six bytes
+	if taken != 4*copyBytes {
+		t.Errorf("abandoned after %d bytes", taken)
 	}
 }
 

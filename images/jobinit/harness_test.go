@@ -96,7 +96,7 @@ func (how setup) start(t *testing.T) *running {
 	if err := r.command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	fuse := time.AfterFunc(20*time.Second, func() { r.command.Process.Kill() })
+	fuse := time.AfterFunc(60*time.Second, func() { r.command.Process.Kill() })
 	t.Cleanup(func() { fuse.Stop(); r.command.Process.Kill() })
 	return r
 }
@@ -236,12 +236,12 @@ func (d report) mustGive(t *testing.T, value string) {
 }
 
 // napping is a command that no other test runs, by which its process can be found.
-func napping() string { return fmt.Sprintf("sleep 3%d.5", rand.Int63n(1e15)) }
+func napping() string { return fmt.Sprintf("sleep 30.%015d", rand.Int63n(1e15)) }
 
 // mustBeGone checks that nobody on this machine still runs the command.
 func mustBeGone(t *testing.T, command string) {
 	t.Helper()
-	for range 100 {
+	for range 500 {
 		if !isRunning(command) {
 			return
 		}

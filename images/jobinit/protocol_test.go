@@ -76,6 +76,9 @@ func TestNoJobCanBegin(t *testing.T) {
 		done := how.run(t, "echo no", nil)
 		done.mustFail(t, "infrastructure", "args.json")
 		done.mustExit(t, "SIGKILL")
+		if done.exit.WallMs != 0 {
+			t.Errorf("a job that never began took %d ms", done.exit.WallMs)
+		}
 	})
 	t.Run("no job directory", func(t *testing.T) {
 		how := setup{prepare: func(root string) { os.Remove(filepath.Join(root, "job")) }}
@@ -122,7 +125,7 @@ func TestResultChannel(t *testing.T) {
 		{"result, then failed", `echo '{"result":1}' >&3; exit 5`, "1", "", "", "5"},
 		{"closed early", `exec 3>&-; echo hi`, "", "result_not_json", "without a result", "0"},
 		{"from a child", `(echo '{"result":1}' >&3)`, "1", "", "", "0"},
-		{"late child", `(sleep 0.3; echo '{"result":1}' >&3) & exit 0`, "", "result_not_json", "without", "0"},
+		{"late child", `(sleep 5; echo '{"result":1}' >&3) & exit 0`, "", "result_not_json", "without", "0"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,13 +212,13 @@ func TestMergedStderr(t *testing.T) {
 func TestLogsAreLive(t *testing.T) {
 	inBothWays(t, func(t *testing.T, how setup) {
 		r := how.start(t)
-		r.sendJob(`printf 'name? '; sleep 5`, nil)
+		r.sendJob(`printf 'name? '; sleep 25`, nil)
 		begun := time.Now()
 		var types []string
 		for range 2 {
 			types = append(types, r.next().Type)
 		}
-		if !reflect.DeepEqual(types, []string{"ready", "log"}) || time.Since(begun) > 3*time.Second {
+		if !reflect.DeepEqual(types, []string{"ready", "log"}) || time.Since(begun) > 15*time.Second {
 			t.Errorf("%v after %v", types, time.Since(begun))
 		}
 		r.send(map[string]any{"type": "signal", "signal": "SIGKILL"})

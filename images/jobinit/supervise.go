@@ -51,7 +51,7 @@ func newSupervisor(chosen options, in io.Reader, out io.Writer) *supervisor {
 		children: make(chan os.Signal, 1),
 		stops:    make(chan string, 4),
 	}
-	s.frames = &frameWriter{out: out, abandon: func() {
+	s.frames = &frameWriter{out: out, stuckAfter: patienceWithReader, abandon: func() {
 		killOthers()
 		os.Exit(1)
 	}}

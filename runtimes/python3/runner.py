@@ -133,7 +133,7 @@ def flush_user_files():
         try:
             getattr(sys, name).flush()
         except BaseException:
-            pass
+            continue
     try:
         # One of those above 3 is the listing itself.
         if sum(int(fd) > RESULT_FD for fd in os.listdir("/proc/self/fd")) > 1:

@@ -49,7 +49,7 @@ def read(path):
     try:
         args = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadInput("the arguments cannot be read as JSON: %s" % error) from None
+        raise BadInput(f"the arguments cannot be read as JSON: {error}") from None
     if not isinstance(args, dict):
         raise BadInput("the arguments are not a JSON object")
     return args
@@ -81,7 +81,7 @@ def _value(declared, name, args, otherwise):
     if convert is None:
         return value
     if not isinstance(value, str):
-        raise BadInput("argument `%s` has to be a string" % name)
+        raise BadInput(f"argument `{name}` has to be a string")
     return convert(name, value)
 
 
@@ -96,7 +96,8 @@ def _from_code(function):
     declared.positional_only = names[: code.co_posonlyargcount]
     declared.by_name = names[code.co_posonlyargcount :]
     declared.hidden = code.co_varnames[len(names) : len(names) + code.co_kwonlyargcount]
-    declared.defaults = dict(zip(names[len(names) - len(values) :], values))
+    first_default = len(names) - len(values)
+    declared.defaults = {names[first_default + i]: value for i, value in enumerate(values)}
     declared.takes_rest = bool(code.co_flags & _VAR_KEYWORD)
     return declared
 
@@ -111,11 +112,14 @@ def _from_signature(function):
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
         return declared
-    names = {kind: [p.name for p in parameters if p.kind is kind] for kind in inspect._ParameterKind}
-    declared.positional_only = names[inspect.Parameter.POSITIONAL_ONLY]
-    declared.by_name = names[inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    declared.hidden = names[inspect.Parameter.KEYWORD_ONLY]
-    declared.takes_rest = bool(names[inspect.Parameter.VAR_KEYWORD])
+
+    def names_of(kind):
+        return [p.name for p in parameters if p.kind is kind]
+
+    declared.positional_only = names_of(inspect.Parameter.POSITIONAL_ONLY)
+    declared.by_name = names_of(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    declared.hidden = names_of(inspect.Parameter.KEYWORD_ONLY)
+    declared.takes_rest = bool(names_of(inspect.Parameter.VAR_KEYWORD))
     declared.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     declared.annotations = {p.name: p.annotation for p in parameters}
     return declared
@@ -158,7 +162,7 @@ def _to_bytes(name, text):
             raise ValueError("it has characters that base64 does not have")
         return binascii.a2b_base64(text)
     except ValueError as error:
-        raise BadInput("argument `%s` is not base64: %s" % (name, error)) from None
+        raise BadInput(f"argument `{name}` is not base64: {error}") from None
 
 
 def _to_datetime(name, text):
@@ -167,4 +171,4 @@ def _to_datetime(name, text):
     try:
         return datetime.datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInput("argument `%s` is not an ISO 8601 date: %s" % (name, error)) from None
+        raise BadInput(f"argument `{name}` is not an ISO 8601 date: {error}") from None

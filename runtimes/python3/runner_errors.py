@@ -92,7 +92,7 @@ def _stack(error, source, source_name):
             frames = frames.tb_next
         return "".join(traceback.TracebackException(type(error), error, first).format())
     except BaseException:
-        return "%s: %s\n" % (type(error).__name__, _message(error))
+        return f"{type(error).__name__}: {_message(error)}\n"
 
 
 def _is_absent(error):
@@ -140,7 +140,7 @@ def _cut(text, keep_end=False):
     data = text.encode("utf-8", "surrogatepass")
     if len(data) <= TEXT_BYTES_MAX:
         return text
-    mark = "[… cut: %d bytes in all …]" % len(data)
+    mark = f"[… cut: {len(data)} bytes in all …]"
     room = TEXT_BYTES_MAX - len(mark.encode()) - 1
     kept = data[-room:] if keep_end else data[:room]
     kept = kept.decode("utf-8", "ignore")

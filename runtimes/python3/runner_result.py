@@ -55,7 +55,7 @@ def to_json(value, keep_raw=False):
         if _raised_by_user_code(error):
             raise
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise NotJson("the result cannot be written as JSON: %s" % reason) from None
+        raise NotJson(f"the result cannot be written as JSON: {reason}") from None
     if not keep_raw and ("NaN" in text or "Infinity" in text or "\\u0000" in text):
         text = _TOKEN.sub(_mend, text)
     return text
@@ -112,12 +112,17 @@ def _stream(item, keep_raw):
     text = item if isinstance(item, str) else to_json(item, keep_raw)
     line = "WM_STREAM: " + text.replace("\n", "\\n") + "\n"
     data = memoryview(line.encode("utf-8", "replace"))
+    _flush_stdout()
+    while data:
+        data = data[_write(STDOUT_FD, data) :]
+
+
+def _flush_stdout():
+    """What was printed before comes first; the script may have closed or replaced stdout."""
     try:
         sys.stdout.flush()
     except BaseException:
-        pass  # the script has closed or replaced it
-    while data:
-        data = data[_write(STDOUT_FD, data) :]
+        return
 
 
 async def _stream_all(generator, keep_raw):
@@ -141,12 +146,12 @@ def _complete(awaitable):
     task = loop.create_task(wait())
     try:
         return loop.run_until_complete(task)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         task.cancel()
         try:
             loop.run_until_complete(task)
         except asyncio.CancelledError:
-            pass
+            raise interrupt from None
         raise
 
 

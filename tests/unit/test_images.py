@@ -103,7 +103,8 @@ class Bench:
         """A new look at the checkout, as another process would have it."""
         client = cast(docker.DockerClient, SimpleNamespace(api=self.api))
         runtimes = scan(str(self.folder / "runtimes"))
-        return Images(DISTRO, runtimes, self.folder / "images", connect=lambda: client)
+        lock = self.folder / "lock"
+        return Images(DISTRO, runtimes, self.folder / "images", connect=lambda: client, lock=lock)
 
     @property
     def tag(self) -> str:

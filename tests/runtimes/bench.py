@@ -1,0 +1,57 @@
+"""Runs conformance cases in real containers, as the service would, without its database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from executor.runtimes import Runtimes
+from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.script import Isolation, Script, resolve_limits
+from executor.settings import Settings
+from executor.wiring import docker_parts, make_sandbox
+from tests.runtimes.cases import Case
+from tests.runtimes.judge import Seen
+
+GRACE_S = 5.0
+
+
+@asynccontextmanager
+async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> AsyncIterator[Sandbox]:
+    """A sandbox on the Docker engine; its containers are gone at the end."""
+    parts = docker_parts(settings, runtimes)
+    folder.chmod(0o711)
+    made = make_sandbox(parts, folder, f"test-{uuid.uuid4()}", "test")
+    try:
+        yield made
+    finally:
+        await made.cleanup.settle(30)
+        parts.engine.close()
+
+
+async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
+    """Run one case's script."""
+    log: list[str] = []
+    began = time.monotonic()
+    cancellation = Cancellation(GRACE_S)
+
+    async def claimed(_: Isolation) -> None:
+        nonlocal began
+        began = time.monotonic()
+        if case.cancel_after_s is not None:
+            asyncio.get_running_loop().call_later(case.cancel_after_s, cancellation.ask)
+
+    order = Order(
+        name=f"executor-test-{uuid.uuid4()}",
+        runtime=case.runtime,
+        script=Script(case.runtime.name, case.script, case.args_text, case.env),
+        limits=resolve_limits(case.limits, settings.limits),
+        cancellation=cancellation,
+        listener=Listener(claimed=claimed, log=log.append),
+    )
+    outcome = await made.run(order)
+    return Seen(outcome, "".join(log), time.monotonic() - began)

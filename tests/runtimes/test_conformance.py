@@ -1,0 +1,41 @@
+"""Every language answers its conformance cases, in real containers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from executor.runtimes import scan
+from executor.sandbox.run import Sandbox
+from executor.settings import load
+from tests.runtimes.bench import ask, sandbox
+from tests.runtimes.cases import Case, answered, wrong
+from tests.runtimes.judge import complaints
+
+RUNTIMES = scan()
+SETTINGS = load()
+CASES = [case for runtime in RUNTIMES for case in answered(runtime)]
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with sandbox(SETTINGS, RUNTIMES, tmp_path) as ready:
+        yield ready
+
+
+@pytest.mark.engine
+@pytest.mark.anyio
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+async def test_case(case: Case, made: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script ends as its case expects."""
+    monkeypatch.setenv("EXECUTOR_CONFORMANCE_MARK", "visible")
+    seen = await ask(made, case, SETTINGS)
+    assert complaints(case, seen) == []
+
+
+@pytest.mark.parametrize("name", RUNTIMES.names())
+def test_folder_is_complete(name: str) -> None:
+    """A language has a script for every mandatory case, or says why it cannot; nothing is left over."""
+    assert wrong(RUNTIMES.by_name[name]) == []
