@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from executor.errors import ConfigurationError
 
@@ -25,9 +25,9 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 class _Minimum(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    memory_mb: PositiveFloat = 16
-    pids: PositiveFloat = 8
-    tmp_mb: PositiveFloat = 1
+    memory_mb: PositiveInt = 16
+    pids: PositiveInt = 8
+    tmp_mb: PositiveInt = 1
 
 
 class _Limits(BaseModel):

@@ -74,7 +74,7 @@ def check_limit(key: str, value: Any, maximum: float, where: str = "limits") -> 
 
 
 def _at_most(maximum: float) -> str:
-    return f"give a positive number of at most {maximum:g}"
+    return f"give a positive number of at most {maximum:.15g}"
 
 
 @dataclass(frozen=True)

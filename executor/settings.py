@@ -7,6 +7,7 @@ the environment wins. Names and defaults are those of docs/operating.md, which a
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +16,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from executor.errors import ConfigurationError
 
 MIB = 1024 * 1024
+CONFIG = "executor.toml"
 
 
 class Bound(BaseModel):
@@ -32,24 +35,36 @@ class Bound(BaseModel):
     maximum: PositiveFloat
 
 
+class WholeBound(Bound):
+    """As `Bound`, for what is counted in whole numbers."""
+
+    default: PositiveInt
+    maximum: PositiveInt
+
+
 class LimitBounds(BaseModel):
     """Defaults and maxima of a job's `limits` (docs/openflow.md section 6.1)."""
 
     model_config = ConfigDict(extra="forbid")
 
     timeout_s: Bound = Bound(default=300, maximum=3600)
-    memory_mb: Bound = Bound(default=256, maximum=2048)
+    memory_mb: WholeBound = WholeBound(default=256, maximum=2048)
     cpus: Bound = Bound(default=1, maximum=float(os.cpu_count() or 1))
-    pids: Bound = Bound(default=128, maximum=512)
-    tmp_mb: Bound = Bound(default=64, maximum=1024)
-    log_bytes: Bound = Bound(default=MIB, maximum=16 * MIB)
-    result_bytes: Bound = Bound(default=8 * MIB, maximum=64 * MIB)
+    pids: WholeBound = WholeBound(default=128, maximum=512)
+    tmp_mb: WholeBound = WholeBound(default=64, maximum=1024)
+    log_bytes: WholeBound = WholeBound(default=MIB, maximum=16 * MIB)
+    result_bytes: WholeBound = WholeBound(default=8 * MIB, maximum=64 * MIB)
 
 
 class Settings(BaseSettings):
     """Everything an operator can set; `load()` reads it."""
 
-    model_config = SettingsConfigDict(env_prefix="EXECUTOR_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="EXECUTOR_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,  # a maximum may be set without its default
+        extra="ignore",
+    )
 
     host: str = Field("127.0.0.1", description="address the HTTP service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the HTTP service listens on")
@@ -88,7 +103,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file; there is no .env and no secrets directory."""
-        path = Path(os.environ.get("EXECUTOR_CONFIG", "executor.toml"))
+        path = Path(os.environ.get("EXECUTOR_CONFIG", CONFIG))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
 
     def resolved_database_url(self) -> str:
@@ -104,9 +119,16 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = (
-            f"EXECUTOR_{'__'.join(str(part) for part in item['loc']).upper()}: "
-            f"{item['msg']} (got {item['input']!r})"
-            for item in error.errors()
-        )
+        lines = map(_complaint, error.errors())
         raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from error
+    except SettingsError as error:  # a variable that should hold JSON does not
+        raise ConfigurationError(f"wrong settings, EXECUTOR_LIMITS: {error}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{config or CONFIG}: {error}") from error
+
+
+def _complaint(error: Any) -> str:
+    """One wrong setting, by its variable's name; a wrong token is not repeated."""
+    name = "__".join(str(part) for part in error["loc"]).upper()
+    got = "" if name == "TOKEN" else f" (got {error['input']!r})"
+    return f"EXECUTOR_{name}: {error['msg']}{got}"

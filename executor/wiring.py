@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 from sqlalchemy import Connection, text
@@ -17,15 +16,14 @@ from sqlalchemy import Connection, text
 from executor import datadir, telemetry
 from executor.api.app import build
 from executor.api.context import Check, Context
+from executor.containers import Parts, docker_parts, make_sandbox
 from executor.errors import ExecutorError
 from executor.jobs import store
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.docker import DockerEngine
 from executor.sandbox.engine import Engine
-from executor.sandbox.images import Images
 from executor.sandbox.run import Sandbox
 from executor.settings import Settings
 from executor.storage.database import Database, migrate
@@ -34,23 +32,6 @@ from executor.workspace.workspaces import Workspaces
 
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a sandbox is made of: an engine, and how a language's image is called on it."""
-
-    engine: Engine
-    image_tag: Callable[[Runtime], str]
-
-
-def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
-    """The docker engine and our own images."""
-
-    def image_tag(runtime: Runtime) -> str:
-        return Images(settings.base_image, runtimes).tag_for(runtime)
-
-    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
 
 
 @dataclass
@@ -163,34 +144,14 @@ class Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        """Called in the signal handler: stop taking jobs, then let uvicorn finish the requests."""
+        """Called in the signal handler: stop taking jobs, then let the requests finish.
+
+        A second signal ends the requests at once. uvicorn's own handler would also make the process
+        die of the signal after an orderly end, which supervisors take for a failure.
+        """
         self._service.stop_taking()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
-
-
-class ImageTags:
-    """The languages' image tags; each is settled once the engine has the image."""
-
-    def __init__(self, engine: Engine, compute: Callable[[Runtime], str]) -> None:
-        self._engine = engine
-        self._compute = compute
-        self._settled: dict[str, str] = {}
-
-    async def tag(self, runtime: Runtime) -> str:
-        """The tag, computed anew (it hashes files) until the image is there."""
-        if runtime.name not in self._settled:
-            tag = await asyncio.to_thread(self._compute, runtime)
-            if not await self._engine.has_image(tag):
-                return tag
-            self._settled[runtime.name] = tag
-        return self._settled[runtime.name]
-
-
-def make_sandbox(parts: Parts, folder: Path, instance: str, worker: str) -> Sandbox:
-    """A sandbox on these parts whose containers carry the instance's and the worker's label."""
-    cleanup = Cleanup(parts.engine, folder, instance, worker)
-    tags = ImageTags(parts.engine, parts.image_tag)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def requeue_orphans(connection: Connection, worker_id: str) -> int:

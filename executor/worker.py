@@ -20,23 +20,20 @@ from executor.jobs.desk import Desk
 from executor.jobs.ending import Ending, canceled, ending, infrastructure
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, now_us
+from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
 
 T = TypeVar("T")
-
 ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
 RETRY_US = 1_000_000
 STORE_RETRY_S = 1.0
 IDLE_S = 60.0
 GIVE_BACK_S = 10.0
-
-
-class LeaseLost(Exception):
-    """Another worker has the job now, or it is completed: this run no longer counts."""
+"""How long jobs that are cut off at the end may take to be put back into the queue."""
 
 
 class Worker:
@@ -96,6 +93,10 @@ class Worker:
         self._waiting = True
         self._woken.set()
 
+    def wake_in(self, seconds: float) -> None:
+        """A job will be due then."""
+        asyncio.get_running_loop().call_later(seconds, self.wake)
+
     # ------------------------------------------------------------ the queue
 
     async def work(self) -> None:
@@ -136,33 +137,42 @@ class Worker:
     # ------------------------------------------------------------ one job
 
     async def _run(self, job: Job, args: bytes) -> None:
+        """See a leased job to its end, or give the lease back."""
         telemetry.jobs_running.inc()
-        live = LiveJob(job.id, lambda: self._desk.changed(job.id))
-        self._desk.live[job.id] = live
-        keeping: asyncio.Task[None] | None = None
+        live = self._desk.live[job.id] = LiveJob(job.id, lambda: self._desk.changed(job.id))
+        keeping = asyncio.create_task(live.keep(self._desk.database))
         try:
-            if job.attempt > 1:
-                await self._continue_output(job, live)
-            self._desk.changed(job.id)
-            keeping = asyncio.create_task(live.keep(self._desk.database))
-            end = await self._end_of(job, args, live)
-            await self._record(job, live, end)
+            word = await self._one_run(job, args, live)
+            live.close()
+            await keeping
+            await insist(partial(self._desk.database.write, give_up, job, word, live.waiting()))
+            if isinstance(word, Completion):
+                count(job, word.end)
         except LeaseLost:
             telemetry.log.warning("lease lost; the run is dropped", job=job.id, attempt=job.attempt)
-        except asyncio.CancelledError:
-            await self._give_back(job, live, now_us())
-        except EngineTransient as error:
-            await self._retry(job, live, str(error))
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
-            telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
-            await self._record(job, live, infrastructure(f"{type(error).__name__}: {error}"))
         finally:
-            if keeping is not None:
-                keeping.cancel()
+            keeping.cancel()
             self._desk.live.pop(job.id, None)
             self._desk.changed(job.id)
             self.unreserve(job.workspace_id)
             telemetry.jobs_running.dec()
+
+    async def _one_run(self, job: Job, args: bytes, live: LiveJob) -> LastWord:
+        """Run the job's script once; give what is to be stored of it, together with its last output."""
+        try:
+            if job.attempt > 1:
+                await self._continue_output(job, live)
+            self._desk.changed(job.id)
+            return Completion(await self._end_of(job, args, live))
+        except LeaseLost:
+            raise
+        except asyncio.CancelledError:  # we are stopping: somebody else runs it
+            return ReturnToQueue(now_us())
+        except EngineTransient as error:
+            return await self._after_loss(job, live, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
+            telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
+            return Completion(infrastructure(f"{type(error).__name__}: {error}"))
 
     async def _continue_output(self, job: Job, live: LiveJob) -> None:
         """A further run's output follows what the lost one left."""
@@ -207,34 +217,20 @@ class Worker:
         if not await database.write(store.note_container, job, isolation.container, isolation.as_dict()):
             raise LeaseLost
 
-    async def _record(self, job: Job, live: LiveJob, end: Ending) -> None:
-        await insist(lambda: live.flush(self._desk.database))
-        if not await insist(lambda: self._desk.database.write(store.finish, job, end, now_us())):
-            raise LeaseLost
-        seconds = (now_us() - (job.started_at or now_us())) / 1e6
-        telemetry.jobs_ended.labels(job.language, end.status.value, end.reason or "").inc()
-        telemetry.job_seconds.labels(job.language).observe(seconds)
-
-    async def _retry(self, job: Job, live: LiveJob, why: str) -> None:
-        """The run was lost: put the job back, unless that happened too often."""
+    async def _after_loss(self, job: Job, live: LiveJob, why: str) -> LastWord:
+        """The run was lost: the job waits again, unless that happened too often."""
         telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, error=why)
         if live.cancel_asked.is_set():
-            await self._record(job, live, await self._canceled(job))
-        elif job.attempt >= ATTEMPTS_MAX:
-            await self._record(job, live, infrastructure(why))
-        else:
-            await self._give_back(job, live, now_us() + RETRY_US)
+            return Completion(await self._canceled(job))
+        if job.attempt >= ATTEMPTS_MAX:
+            return Completion(infrastructure(why))
+        self.wake_in(RETRY_US / 1e6)
+        return ReturnToQueue(now_us() + RETRY_US)
 
     async def _canceled(self, job: Job, usage: Usage = Usage()) -> Ending:
         """Who cancelled the job, and why, is in its row."""
         stored = await insist(lambda: self._desk.get(job.workspace_id, job.id))
         return canceled(stored.canceled_by or "unknown", stored.canceled_reason or "", usage)
-
-    async def _give_back(self, job: Job, live: LiveJob, not_before: int) -> None:
-        """Let the job wait again; if even that fails, the next start's sweep does it."""
-        await live.flush(self._desk.database)
-        await self._desk.database.write(store.release, job, not_before)
-        self.wake()
 
     # ------------------------------------------------------------ the end
 
@@ -252,6 +248,12 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=GIVE_BACK_S)
+
+
+def count(job: Job, end: Ending) -> None:
+    """Tell the metrics of a job's end."""
+    telemetry.jobs_ended.labels(job.language, end.status.value, end.reason or "").inc()
+    telemetry.job_seconds.labels(job.language).observe((now_us() - (job.started_at or now_us())) / 1e6)
 
 
 async def insist(act: Callable[[], Awaitable[T]]) -> T:

@@ -5,7 +5,6 @@ tests/unit/test_docs.py fails when a document is not as this module would write 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +64,11 @@ def rewritten(name: str) -> str:
     text = (ROOT / name).read_text("utf-8")
     for marker, table in DOCUMENTS[name].items():
         begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-        block = f"{begin}\n" + "\n".join(table()) + f"\n{end}"
-        text, found = re.subn(f"{begin}.*?{end}", lambda _, b=block: b, text, flags=re.DOTALL)
-        if not found:
+        before, found, rest = text.partition(begin)
+        _, also_found, after = rest.partition(end)
+        if not (found and also_found):
             raise AssertionError(f"BUG: {name} has no place for the table {marker}")
+        text = f"{before}{begin}\n" + "\n".join(table()) + f"\n{end}{after}"
     return text
 
 

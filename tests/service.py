@@ -15,10 +15,11 @@ from fastapi import FastAPI
 
 from executor.api.app import build
 from executor.api.context import Context
+from executor.containers import Parts
 from executor.runtimes import Runtimes
 from executor.sandbox.fake import FakeEngine
 from executor.settings import Settings
-from executor.wiring import Parts, Service
+from executor.wiring import Service
 
 TOKEN = "test-token"
 

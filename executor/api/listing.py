@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from executor.api.context import Context, Ctx, InWorkspace
 from executor.api.models import job_members
 from executor.errors import BadInput
 from executor.jobs import filters, store
-from executor.jobs.job import Job
+from executor.jobs.job import Job, as_us
 from executor.script import compact_json
 
 router = APIRouter()
@@ -137,8 +137,7 @@ def _as_stored(name: str, value: Any) -> Any:
     """A parameter's value as the jobs table has it."""
     match value:
         case datetime():
-            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-            return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+            return as_us(value)
         case UUID():
             return str(value)
         case str() if name == "job_kinds":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,7 +17,7 @@ from executor.api.models import PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
 from executor.errors import BadInput
 from executor.jobs.desk import Completed
-from executor.jobs.job import NewJob, new_id, now_us
+from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
 from executor.workspace.policy import bounded_by
 from executor.workspace.workspaces import Workspace
@@ -155,14 +155,11 @@ def _scheduled_for(query: RunQuery, now: int) -> int:
         return now + query.scheduled_in_secs * 1_000_000
     if query.scheduled_for is None:
         return now
-    when = query.scheduled_for if query.scheduled_for.tzinfo else query.scheduled_for.replace(tzinfo=UTC)
-    try:
-        if when > datetime(9000, 1, 1, tzinfo=UTC):
-            raise OverflowError
-        return max(now, int(when.timestamp() * 1_000_000))
-    except OverflowError:
+    when = as_us(query.scheduled_for)
+    if when > as_us(datetime(9000, 1, 1)):
         raise BadInput(
-            f"scheduled_for: {shown(str(when))} is too far away",
+            f"scheduled_for: {shown(str(query.scheduled_for))} is too far away",
             field="scheduled_for",
             remedy="use a year below 9000",
-        ) from None
+        )
+    return max(now, when)

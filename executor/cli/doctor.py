@@ -15,13 +15,13 @@ import typer
 
 from executor.cli.process import own_worker_id
 from executor.cli.screen import out
+from executor.containers import docker_parts, make_sandbox
 from executor.errors import EngineError, ExecutorError
 from executor.runtimes import Runtimes, scan
 from executor.sandbox.engine import EngineInfo
 from executor.sandbox.run import Cancellation, Order, Sandbox
 from executor.script import Returned, Script, resolve_limits
 from executor.settings import Settings, load
-from executor.wiring import docker_parts, make_sandbox
 
 PROBE_LANGUAGE = "bash"
 PROBE_LIMITS = {"timeout_s": 30, "memory_mb": 64, "pids": 32, "tmp_mb": 8}

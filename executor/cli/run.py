@@ -15,12 +15,12 @@ import typer
 
 from executor.cli.process import own_worker_id, worker_is_alive
 from executor.cli.screen import err, fail
+from executor.containers import docker_parts, make_sandbox
 from executor.errors import BadInput, Reason
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.run import Cancellation, Listener, Order
 from executor.script import Failed, Isolation, Limits, Outcome, Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load
-from executor.wiring import docker_parts, make_sandbox
 
 INSTANCE = "run"
 SETTLE_S = 10.0

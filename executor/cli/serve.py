@@ -5,12 +5,12 @@ from __future__ import annotations
 from executor import datadir, telemetry
 from executor.cli.screen import err, step
 from executor.settings import load
-from executor.storage.database import connect, migrate
-from executor.wiring import Service
 
 
 def serve() -> None:
     """Serve the HTTP API in the foreground, until SIGTERM or Ctrl-C."""
+    from executor.wiring import Service  # here, so that other commands need not load a web framework
+
     settings = load()
     telemetry.configure(settings.log_level)
     service = Service.of(settings)
@@ -22,6 +22,8 @@ def serve() -> None:
 
 def migrate_database() -> None:
     """Bring the database's tables up to this version; `serve` does it by itself, too."""
+    from executor.storage.database import connect, migrate
+
     settings = load()
     datadir.prepare(settings)
     engine = connect(settings.resolved_database_url())

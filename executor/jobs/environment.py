@@ -5,9 +5,9 @@ Nothing of the service's own environment is in it. A value that does not exist i
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
 
-from executor.jobs.job import Job
+from executor.jobs.job import EPOCH, Job
 
 
 def environment(job: Job, base_url: str) -> dict[str, str]:
@@ -39,4 +39,4 @@ def environment(job: Job, base_url: str) -> dict[str, str]:
 
 def iso(micros: int) -> str:
     """Microseconds since 1970 as an RFC 3339 timestamp in UTC."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+    return (EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")

@@ -54,10 +54,16 @@ def conditions(workspace_id: str, asked: Mapping[str, Any]) -> list[Condition]:
 
 def contains(value: Any, subset: Any) -> bool:
     """Whether `value` contains `subset`, as PostgreSQL's `@>` has it for JSON."""
+    if isinstance(value, list) and not isinstance(subset, list | dict):
+        return any(_contains(item, subset) for item in value)  # of the outermost array only
+    return _contains(value, subset)
+
+
+def _contains(value: Any, subset: Any) -> bool:
     if isinstance(subset, dict):
         return isinstance(value, dict) and all(
-            key in value and contains(value[key], item) for key, item in subset.items()
+            key in value and _contains(value[key], item) for key, item in subset.items()
         )
     if isinstance(subset, list):
-        return isinstance(value, list) and all(any(contains(v, item) for v in value) for item in subset)
-    return type(value) is type(subset) and bool(value == subset)
+        return isinstance(value, list) and all(any(_contains(v, item) for v in value) for item in subset)
+    return isinstance(value, bool) is isinstance(subset, bool) and bool(value == subset)

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ State = Literal["queued", "running", "completed"]
 OutputKind = Literal["log", "stream"]
 
 DELETED_LOG = "##DELETED##"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Status(StrEnum):
@@ -104,3 +106,9 @@ def new_id() -> str:
 def now_us() -> int:
     """The time now, in microseconds since 1970, UTC."""
     return time.time_ns() // 1000
+
+
+def as_us(when: datetime) -> int:
+    """A time in microseconds since 1970, exactly; one without a zone is UTC."""
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1)

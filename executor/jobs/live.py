@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from executor import telemetry
+from executor.errors import Unavailable
 from executor.jobs import store
 from executor.jobs.job import OutputKind
 from executor.storage.database import Database
 
 FLUSH_S = 0.2
 FLUSH_CHARS = 256 * 1024
+RETRY_S = 1.0
 
 
 @dataclass
@@ -51,6 +54,21 @@ class Text:
         self.stored += len(text)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a job's output and the place where it belongs."""
+
+    kind: OutputKind
+    position: int
+    text: str
+
+
+def append(connection: Connection, job_id: str, pieces: list[Piece]) -> None:
+    """Store pieces of a job's output."""
+    for piece in pieces:
+        store.append_output(connection, job_id, piece.kind, piece.position, piece.text)
+
+
 class LiveJob:
     """The output of one running job, and whether somebody wants it to end."""
 
@@ -61,6 +79,7 @@ class LiveJob:
         self._changed = changed
         self._dirty = asyncio.Event()
         self._full = asyncio.Event()
+        self._closed = False
 
     def tell(self, kind: OutputKind, text: str) -> None:
         """Add to the log or the result stream."""
@@ -71,28 +90,36 @@ class LiveJob:
         self._changed()
 
     async def keep(self, database: Database) -> None:
-        """Store the output as it comes, until cancelled; `flush` then stores the rest."""
-        while True:
+        """Store the output as it comes, until `close`."""
+        while not self._closed:
             await self._dirty.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await self._full.wait()
-            await self.flush(database)
+            self._dirty.clear()
+            self._full.clear()
+            if self._closed:
+                return
+            pieces = self.waiting()
+            try:
+                await database.write(append, self.job_id, pieces)
+            except Unavailable as error:
+                telemetry.log.warning("output not stored yet", job=self.job_id, error=str(error))
+                self._dirty.set()
+                await asyncio.sleep(RETRY_S)
+            else:
+                for piece in pieces:
+                    self.texts[piece.kind].taken(piece.text)
 
-    async def flush(self, database: Database) -> None:
-        """Store what waits."""
-        self._dirty.clear()
-        self._full.clear()
-        pieces = {kind: text.take() for kind, text in self.texts.items() if text.waiting}
-        if not pieces:
-            return
-        await database.write(self._append, pieces)
-        for kind, piece in pieces.items():
-            self.texts[kind].taken(piece)
+    def close(self) -> None:
+        """Let `keep` return; what is `waiting` then is for the transaction that ends the run."""
+        self._closed = True
+        self._dirty.set()
+        self._full.set()
 
-    def _append(self, connection: Connection, pieces: dict[OutputKind, str]) -> None:
-        for kind, piece in pieces.items():
-            store.append_output(connection, self.job_id, kind, self.texts[kind].stored, piece)
+    def waiting(self) -> list[Piece]:
+        """What is not stored yet."""
+        return [Piece(kind, text.stored, text.take()) for kind, text in self.texts.items() if text.waiting]
 
     def after(self, kind: OutputKind, stored_length: int, offset: int) -> str | None:
         """What follows the `stored_length` characters a reader found stored, from `offset` on.

@@ -6,7 +6,9 @@ A script steers it. Its content is a JSON array of steps, done in order:
     {"exit": CODE}  {"stopped": WHY}  {"oom": true}  {"vanish": true}  {"garbage": TEXT}
 
 `{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
-script ends with exit code 0. `failures` are raised by the next calls of `start`, one each.
+script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
+a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
+those the engine does not have.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.errors import EngineError, EngineTransient
+from executor.errors import EngineError, EngineTransient, ImageMissing
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
 from executor.sandbox.spec import ContainerSpec
@@ -63,6 +65,17 @@ class FakeChannel:
         """Nothing to let go of."""
 
 
+def steps(content: str) -> list[tuple[str, Any]]:
+    """The steps that a script's content asks for; content that is none asks for one nobody knows."""
+    try:
+        said = json.loads(content)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, list) or not all(isinstance(step, dict) and len(step) == 1 for step in said):
+        return [("do", content[:80])]
+    return [next(iter(step.items())) for step in said]
+
+
 class FakeEngine:
     """`executor.sandbox.engine.Engine` without containers."""
 
@@ -76,11 +89,14 @@ class FakeEngine:
         self.killed: list[str] = []
         self.failures: deque[EngineError] = deque()
         self.remove_failures: deque[EngineError] = deque()
+        self.missing_images: set[str] = set()
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
         if self.failures:
             raise self.failures.popleft()
+        if spec.image in self.missing_images:
+            raise ImageMissing(f"no such image: {spec.image}")
         if spec.name in self.living:
             raise AssertionError(f"BUG: the container name {spec.name} is in use")
         container = self.living[spec.name] = FakeContainer(spec)
@@ -108,33 +124,35 @@ class FakeEngine:
 
     async def _act(self, container: FakeContainer, job: dict[str, Any]) -> None:
         code, stopped, oom_kills = 0, None, 0
-        for step in json.loads(job["script"]):
-            match next(iter(step.items())):
-                case "log", text:
+        for name, given in steps(job["script"]):
+            match name, given:
+                case "log", str(text):
                     container.say(type="log", stream="stdout", text=text)
-                case "stream", text:
+                case "stream", str(text):
                     container.say(type="stream", text=text)
-                case "sleep", seconds:
+                case "sleep", int(seconds) | float(seconds):
                     await asyncio.sleep(seconds)
                 case "result", value:
                     self._result(container, value)
                 case "echo", _:
                     self._result(container, job.get("args"))
-                case "error", error:
+                case "error", dict(error):
                     container.say(type="error", **error)
                     code = 1
-                case "exit", number:
+                case "exit", int(number):
                     code = number
                 case "stopped", why:
                     stopped = why
                 case "oom", _:
                     container.oom_killed, oom_kills = True, 1
-                case "garbage", text:
+                case "garbage", str(text):
                     container.outbox.put_nowait(text.encode() + b"\n")
                 case "vanish", _:
                     return
-                case unknown:
-                    raise AssertionError(f"BUG: the fake engine knows no step {unknown!r}")
+                case _:
+                    container.say(type="log", stream="stderr", text=f"the fake engine cannot {name}: {given!r}\n")
+                    code = 1
+                    break
         container.say(
             type="exit",
             code=None if stopped else code,
@@ -186,8 +204,8 @@ class FakeEngine:
         return EngineInfo("fake", "0", "fake", "2", ())
 
     async def has_image(self, tag: str) -> bool:
-        """It has every image."""
-        return True
+        """It has every image but the missing ones."""
+        return tag not in self.missing_images
 
     def close(self) -> None:
         """Nothing to give up."""

@@ -7,6 +7,7 @@ result stays the bytes it came as.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 LINE_BYTES_MAX = 2 * 1024 * 1024
 RESULT_PREFIX = b'{"type":"result","value":'
 RESULT_SUFFIX = b"}"
+ERROR_PREFIX = b'{"type":"error",'
+EXTRA_DEPTH_MAX = 100
 
 
 class FrameError(Exception):
@@ -112,10 +115,24 @@ def parse(line: bytes) -> Frame:
             raise FrameError(f"a result is not UTF-8: {error}") from error
         return Result(value)
     try:
-        frame = json.loads(line)
-        return _typed(frame)
+        return _typed(_loaded(line))
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise FrameError(f"not a frame: {line[:80]!r} ({type(error).__name__}: {error})") from error
+
+
+def _loaded(line: bytes) -> Any:
+    """A frame's JSON; an error whose `extra` Python cannot read (too deep, too long a number) goes without.
+
+    A script chooses its `extra`, so it must not turn its own failure into trouble of ours. Within a
+    JSON string the quotes would be escaped: what is found here are members, in jobinit's order.
+    """
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        start, end = line.find(b',"extra":'), line.rfind(b',"reason":')
+        if not line.startswith(ERROR_PREFIX) or not 0 <= start < end:
+            raise
+        return json.loads(line[:start] + line[end:])
 
 
 def _typed(frame: Any) -> Frame:
@@ -131,18 +148,18 @@ def _typed(frame: Any) -> Frame:
                 name=_text(frame["name"]),
                 message=_text(frame["message"]),
                 stack=None if frame.get("stack") is None else _text(frame["stack"]),
-                extra=frame["extra"] if isinstance(frame.get("extra"), dict) else None,
-                reason=frame.get("reason"),
+                extra=_extra(frame.get("extra")),
+                reason=None if frame.get("reason") is None else _text(frame["reason"]),
             )
         case "exit":
             return Exit(
-                code=_optional_int(frame["code"]),
+                code=None if frame["code"] is None else _number(frame["code"]),
                 signal=None if frame["signal"] is None else _text(frame["signal"]),
                 stopped=None if frame["stopped"] is None else _text(frame["stopped"]),
-                wall_ms=int(frame["wall_ms"]),
-                cpu_ms=int(frame["cpu_ms"]),
-                memory_peak_bytes=int(frame["memory_peak_bytes"]),
-                oom_kills=int(frame["oom_kills"]),
+                wall_ms=_number(frame["wall_ms"]),
+                cpu_ms=_number(frame["cpu_ms"]),
+                memory_peak_bytes=_number(frame["memory_peak_bytes"]),
+                oom_kills=_number(frame["oom_kills"]),
             )
         case other:
             raise ValueError(f"unknown type {other!r}")
@@ -155,8 +172,27 @@ def _text(value: Any) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _number(value: Any) -> int:
+    """A measure: never negative, and small enough to be stored."""
+    if not isinstance(value, int):
+        raise TypeError(f"{type(value).__name__} where a whole number belongs")
+    return min(max(int(value), 0), 2**63 - 1)
+
+
+def _extra(value: Any) -> Mapping[str, Any] | None:
+    """An error's own attributes, if they can be stored and sent: strict JSON, not too deep."""
+    return value if isinstance(value, dict) and _is_plain(value, EXTRA_DEPTH_MAX) else None
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict() | list():
+            inside = value.values() if isinstance(value, dict) else value
+            return depth > 0 and all(_is_plain(item, depth - 1) for item in inside)
+        case _:
+            return True
 
 
 def job_line(

@@ -17,6 +17,8 @@ JOB_UID = 65532
 INODES_PER_MB = 256
 SHM_BYTES_MAX = 16 * MIB
 OPEN_FILES = 1024
+CPUS_MIN = 0.01
+"""The least share of a core that the kernel can enforce; engines take less for no limit at all."""
 
 
 def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
@@ -24,10 +26,10 @@ def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
     minimum = runtime.manifest.limits.minimum
     return Limits(
         timeout_s=limits.timeout_s,
-        memory_mb=max(limits.memory_mb, int(minimum.memory_mb)),
-        cpus=limits.cpus,
-        pids=max(limits.pids, int(minimum.pids)),
-        tmp_mb=max(limits.tmp_mb, int(minimum.tmp_mb)),
+        memory_mb=max(limits.memory_mb, minimum.memory_mb),
+        cpus=max(limits.cpus, CPUS_MIN),
+        pids=max(limits.pids, minimum.pids),
+        tmp_mb=max(limits.tmp_mb, minimum.tmp_mb),
         log_bytes=limits.log_bytes,
         result_bytes=limits.result_bytes,
     )

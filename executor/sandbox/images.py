@@ -104,11 +104,11 @@ class Images:
         them even if they are there, from scratch, with the distribution's packages of today.
         """
         wanted = self._wanted(only)
+        if not fresh and not self._is_any_due(wanted):
+            return []
         line_only = _distro_reporter(report, len(wanted) + 2)
         with exclusive(self._lock, line_only):
-            if fresh or any(
-                not p.present or p.outdated for p in self._plans(self._recipes) if p.name in wanted
-            ):
+            if fresh or self._is_any_due(wanted):  # what we waited for may have been just this
                 reference = translated(
                     lambda: distro.settle(self._client, self._base_image, line_only, fresh=fresh), ()
                 )
@@ -201,6 +201,9 @@ class Images:
             known = ", ".join(self._runtimes.names())
             raise ConfigurationError(f"no language is called {unknown[0]!r}; there are: {known}")
         return sorted({runtime.name for _, runtime in found if runtime})
+
+    def _is_any_due(self, wanted: list[str]) -> bool:
+        return any(_needs_building(plan) for plan in self._plans(self._recipes) if plan.name in wanted)
 
     def _build_in_order(
         self, wanted: list[str], report: Callable[[Progress], None], fresh: bool

@@ -114,7 +114,7 @@ def judge(account: Account) -> Outcome:
 def _own_end(account: Account) -> Outcome:
     """The script ended by itself, or for want of memory."""
     end, error = account.exit, account.error
-    if account.result is not None and error is None and end is not None and end.signal is None:
+    if account.result is not None and error is None and end is not None and end.code == 0:
         return Returned(account.result, account.usage, "".join(account.stream))
     if _out_of_memory(account):
         limit = account.limits.memory_mb

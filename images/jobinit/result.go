@@ -137,7 +137,9 @@ func scriptFailure(value []byte) *errorFrame {
 		frame.Name = "Error"
 	}
 	for _, text := range []*string{&frame.Name, &frame.Message, &frame.Stack} {
-		*text = string(cutText([]byte(*text), errorTextBytes))
+		if len(*text) > errorTextBytes {
+			*text = string(cutText([]byte(*text), errorTextBytes)) + "\n[cut]"
+		}
 	}
 	if len(frame.Extra) > errorExtraBytes || len(frame.Extra) > 0 && frame.Extra[0] != '{' {
 		frame.Extra = nil

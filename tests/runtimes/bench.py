@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Isolation, Script, resolve_limits
 from executor.settings import Settings
-from executor.wiring import docker_parts, make_sandbox
 from tests.runtimes.cases import Case
 from tests.runtimes.judge import Seen
 

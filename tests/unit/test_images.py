@@ -143,6 +143,14 @@ def test_first_build_makes_parents_first_and_a_second_one_nothing(bench: Bench) 
     ]
 
 
+def test_nothing_to_build_does_not_wait_for_another_build(bench: Bench) -> None:
+    """A set-up that finds everything there takes no lock."""
+    bench.build()
+    (bench.folder / "lock").unlink()
+    bench.build()
+    assert not (bench.folder / "lock").exists()
+
+
 def test_progress_names_image_step_and_place(bench: Bench) -> None:
     """Enough to draw a bar and a line under it."""
     bench.build()

@@ -1,0 +1,61 @@
+"""A sandbox on this host's container engine; what the service, the command and the tests share.
+
+Apart from `wiring`, so that running one script needs neither the database nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.runtimes import Runtime, Runtimes
+from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.docker import DockerEngine
+from executor.sandbox.engine import Engine
+from executor.sandbox.images import Images
+from executor.sandbox.run import Sandbox
+from executor.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sandbox is made of: an engine, and how a language's image is called on it."""
+
+    engine: Engine
+    image_tag: Callable[[Runtime], str]
+
+
+def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
+    """The docker engine and our own images."""
+
+    def image_tag(runtime: Runtime) -> str:
+        return Images(settings.base_image, runtimes).tag_for(runtime)
+
+    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
+
+
+class ImageTags:
+    """The languages' image tags; each is settled once the engine has the image."""
+
+    def __init__(self, engine: Engine, compute: Callable[[Runtime], str]) -> None:
+        self._engine = engine
+        self._compute = compute
+        self._settled: dict[str, str] = {}
+
+    async def tag(self, runtime: Runtime) -> str:
+        """The tag, computed anew (it hashes files) until the image is there."""
+        if runtime.name not in self._settled:
+            tag = await asyncio.to_thread(self._compute, runtime)
+            if not await self._engine.has_image(tag):
+                return tag
+            self._settled[runtime.name] = tag
+        return self._settled[runtime.name]
+
+
+def make_sandbox(parts: Parts, folder: Path, instance: str, worker: str) -> Sandbox:
+    """A sandbox on these parts whose containers carry the instance's and the worker's label."""
+    cleanup = Cleanup(parts.engine, folder, instance, worker)
+    tags = ImageTags(parts.engine, parts.image_tag)
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker)

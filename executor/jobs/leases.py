@@ -1,0 +1,47 @@
+"""How a run gives up its lease: with the job's end, or by putting the job back into the queue.
+
+Both are one transaction with the last of the run's output, and both do nothing once the lease is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from executor.jobs import store
+from executor.jobs.ending import Ending
+from executor.jobs.job import Job, now_us
+from executor.jobs.live import Piece, append
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The job has ended."""
+
+    end: Ending
+
+
+@dataclass(frozen=True)
+class ReturnToQueue:
+    """The job waits again, until `not_before` (microseconds) at least; its log so far stays."""
+
+    not_before: int
+
+
+LastWord = Completion | ReturnToQueue
+
+
+class LeaseLost(Exception):
+    """Another worker has the job now, or it is completed: this run no longer counts."""
+
+
+def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece]) -> None:
+    """End a run by its last word and the rest of its output; raises LeaseLost, and then nothing is stored."""
+    if isinstance(word, Completion):
+        is_ours = store.finish(connection, job, word.end, now_us())
+    else:
+        is_ours = store.release(connection, job, word.not_before)
+    if not is_ours:
+        raise LeaseLost
+    append(connection, job.id, rest)

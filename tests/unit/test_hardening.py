@@ -1,0 +1,189 @@
+"""What confines a container, for every language and any limits, and the same in Docker's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.runtimes import Manifest, Runtime, scan
+from executor.sandbox.docker import container_config, host_config
+from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden
+from executor.sandbox.spec import Bind, ContainerSpec
+from executor.script import Limits, resolve_limits
+from executor.settings import LimitBounds
+
+BOUNDS = LimitBounds()
+API = docker.APIClient(version="1.41", base_url="unix:///nonexistent")
+
+
+def runtime_of(memory_mb: int, pids: int, tmp_mb: int) -> Runtime:
+    """A language that is not bundled, with this need of its own."""
+    minimum = {"memory_mb": memory_mb, "pids": pids, "tmp_mb": tmp_mb}
+    said = {
+        "title": "T",
+        "source": "main.x",
+        "runner": ["x"],
+        "label": "x run",
+        "limits": {"minimum": minimum},
+    }
+    return Runtime("x", Path("/nonexistent"), Manifest.model_validate(said))
+
+
+runtimes = st.sampled_from(list(scan())) | st.builds(
+    runtime_of, st.integers(1, 512), st.integers(1, 256), st.integers(1, 64)
+)
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> Limits:
+    """Any limits that a caller can get."""
+    asked: dict[str, Any] = {}
+    for key in LimitBounds.model_fields:
+        most = getattr(BOUNDS, key).maximum
+        given = st.integers(1, int(most))
+        if key in ("timeout_s", "cpus"):
+            given = given | st.floats(0, most, exclude_min=True)  # type: ignore[operator]
+        if draw(st.booleans()):
+            asked[key] = draw(given)
+    return resolve_limits(asked, BOUNDS)
+
+
+@given(runtimes, limits())
+def test_no_job_has_a_privilege_or_a_way_to_one(runtime: Runtime, asked: Limits) -> None:
+    """Nobody's user, no capabilities, none to gain, nothing of the host's to write on."""
+    hard = harden(runtime, asked)
+    assert hard.uid == hard.gid == JOB_UID != 0
+    assert hard.capabilities == ()
+    assert hard.no_new_privileges is True
+    assert hard.read_only_root is True
+    assert hard.ipc == "private"
+    assert hard.log_driver == "none"
+    assert hard.core_bytes == 0
+    assert hard.seccomp != "unconfined"
+
+
+@given(runtimes, limits())
+def test_the_network_is_the_manifest_s_and_none_by_default(runtime: Runtime, asked: Limits) -> None:
+    """Limits never buy a network."""
+    assert harden(runtime, asked).network == runtime.manifest.network == "none"
+
+
+@given(runtimes, limits())
+def test_what_is_given_is_what_was_asked_or_what_the_language_needs(runtime: Runtime, asked: Limits) -> None:
+    """Never less than asked, never more than the greater of the two, and never without a bound."""
+    hard, least = harden(runtime, asked), runtime.manifest.limits.minimum
+    assert hard.memory_bytes == max(asked.memory_mb, least.memory_mb) * MIB > 0
+    assert hard.pids == max(asked.pids, least.pids) > 0
+    assert hard.cpus >= asked.cpus
+    assert hard.cpus == max(asked.cpus, 0.01), "less than a hundredth of a core is no bound the kernel knows"
+    assert hard.swap_bytes == 0
+    assert 0 < hard.open_files <= 65536
+    assert 0 < hard.shm_bytes <= max(asked.tmp_mb, least.tmp_mb) * MIB
+
+
+@given(runtimes, limits())
+def test_every_writable_place_is_bounded_and_the_job_s_alone(runtime: Runtime, asked: Limits) -> None:
+    """Bytes and inodes of each tmpfs end; a file cannot be bigger than the place it is in."""
+    hard = harden(runtime, asked)
+    assert {tmpfs.path for tmpfs in hard.tmpfs} == {"/job", "/tmp", "/shared"}
+    for tmpfs in hard.tmpfs:
+        assert tmpfs.size_bytes == max(asked.tmp_mb, runtime.manifest.limits.minimum.tmp_mb) * MIB
+        assert 0 < tmpfs.inodes <= 256 * 1024
+        assert tmpfs.mode == "0700"
+        assert hard.file_bytes <= tmpfs.size_bytes
+
+
+@given(runtimes, limits())
+def test_raising_limits_to_the_language_s_need_is_done_once(runtime: Runtime, asked: Limits) -> None:
+    """The same limits come out when they go in again; time and sizes of values are never touched."""
+    raised = effective_limits(runtime, asked)
+    assert effective_limits(runtime, raised) == raised
+    untouched = ("timeout_s", "log_bytes", "result_bytes")
+    assert [getattr(raised, key) for key in untouched] == [getattr(asked, key) for key in untouched]
+    assert harden(runtime, raised) == harden(runtime, asked)
+
+
+def spec_of(runtime: Runtime, asked: Limits) -> ContainerSpec:
+    return ContainerSpec(
+        name="executor-1",
+        image="image",
+        hardening=harden(runtime, asked),
+        labels={"executor": "instance"},
+        binds=(Bind(Path("/data/containers/executor-1"), "/executor/in"),),
+    )
+
+
+@given(runtimes, limits())
+def test_docker_is_told_the_same(runtime: Runtime, asked: Limits) -> None:
+    """The create call's host configuration grants exactly what `harden` decided."""
+    spec = spec_of(runtime, asked)
+    hard, told = spec.hardening, host_config(API, spec)
+    assert told["CapDrop"] == ["ALL"]
+    assert not told.get("CapAdd")
+    assert told["SecurityOpt"] == ["no-new-privileges"]
+    assert told["ReadonlyRootfs"] is True
+    assert told["Memory"] == told["MemorySwap"] == hard.memory_bytes, "equal: no swap"
+    assert told["PidsLimit"] == hard.pids > 0
+    assert told["NanoCpus"] == pytest.approx(hard.cpus * 1e9, abs=1)
+    assert told["NanoCpus"] >= 10_000_000, "less means no limit at all"
+    assert told["NetworkMode"] == "none"
+    assert told["IpcMode"] == "private"
+    assert told["ShmSize"] == hard.shm_bytes
+    assert told["LogConfig"]["Type"] == "none"
+    for granting in (
+        "Privileged",
+        "Devices",
+        "Binds",
+        "VolumesFrom",
+        "PidMode",
+        "UsernsMode",
+        "PortBindings",
+    ):
+        assert not told.get(granting)
+    ulimits = {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in told["Ulimits"]}
+    assert ulimits["core"] == (0, 0)
+    assert ulimits["nofile"] == (hard.open_files, hard.open_files)
+    assert ulimits["fsize"] == (hard.file_bytes, hard.file_bytes)
+
+
+@given(runtimes, limits())
+def test_docker_s_tmpfs_options_carry_every_bound(runtime: Runtime, asked: Limits) -> None:
+    """An option that is missing would be unlimited, or root's."""
+    spec = spec_of(runtime, asked)
+    told = host_config(API, spec)["Tmpfs"]
+    assert set(told) == {tmpfs.path for tmpfs in spec.hardening.tmpfs}
+    for tmpfs in spec.hardening.tmpfs:
+        options = told[tmpfs.path].split(",")
+        assert {"nosuid", "nodev"} <= set(options)
+        pairs = dict(option.split("=") for option in options if "=" in option)
+        assert pairs["size"] == str(tmpfs.size_bytes)
+        assert pairs["nr_inodes"] == str(tmpfs.inodes)
+        assert pairs["mode"] == "0700"
+        assert pairs["uid"] == pairs["gid"] == str(JOB_UID)
+
+
+def test_binds_are_read_only_and_the_only_mounts() -> None:
+    """A container sees one directory of the host, and cannot write to it."""
+    mounts = host_config(API, spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)))["Mounts"]
+    (mount,) = mounts
+    assert mount["Target"] == "/executor/in"
+    assert (mount["Type"], mount["ReadOnly"]) == ("bind", True)
+
+
+def test_the_container_has_one_stdin_and_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stdin ends with our connection; nothing of the service's environment or secrets is in it."""
+    monkeypatch.setenv("EXECUTOR_TOKEN", "a-secret-token")
+    told = container_config(API, spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)))
+    assert (told["OpenStdin"], told["StdinOnce"], told["AttachStdin"]) == (True, True, True)
+    assert not told.get("Tty")
+    assert not told.get("Env")
+    assert not told.get("Volumes")
+    assert not told.get("ExposedPorts")
+    assert told["User"] == f"{JOB_UID}:{JOB_UID}"
+    assert told["Labels"] == {"executor": "instance"}
+    assert "a-secret-token" not in str(told)

@@ -1,0 +1,136 @@
+"""Settings: environment over file over default, and every wrong one named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from executor.errors import ConfigurationError
+from executor.settings import load
+
+
+@pytest.fixture(autouse=True)
+def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.startswith("EXECUTOR_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def wrong() -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    return str(caught.value)
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    """Only this machine can reach a service that nobody configured."""
+    settings = load()
+    assert (settings.host, settings.port, settings.data_dir) == ("127.0.0.1", 8000, Path("data"))
+    assert (settings.token, settings.database_url, settings.engine) == (None, None, "auto")
+    assert (settings.queue_max, settings.request_mb, settings.wait_s) == (10_000, 64, 600)
+    assert settings.concurrency >= 4
+
+
+def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`EXECUTOR_` and the name in capitals; parts of a limit are joined by two underscores."""
+    monkeypatch.setenv("EXECUTOR_PORT", "9000")
+    monkeypatch.setenv("EXECUTOR_DATA_DIR", "/somewhere")
+    monkeypatch.setenv("EXECUTOR_LIMITS__MEMORY_MB__MAXIMUM", "512")
+    settings = load()
+    assert (settings.port, settings.data_dir) == (9000, Path("/somewhere"))
+    assert (settings.limits.memory_mb.maximum, settings.limits.memory_mb.default) == (512, 256)
+    assert settings.limits.pids.maximum == 512, "the others stay"
+
+
+def test_a_file_sets_each_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`executor.toml` in the current directory is read without being named."""
+    (tmp_path / "executor.toml").write_text("port = 1\nhost = 'a'\n[limits.pids]\ndefault = 7\n")
+    monkeypatch.setenv("EXECUTOR_PORT", "2")
+    settings = load()
+    assert (settings.port, settings.host, settings.limits.pids.default) == (2, "a", 7)
+
+
+def test_a_named_file_is_read_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`EXECUTOR_CONFIG` wins over the current directory."""
+    (tmp_path / "executor.toml").write_text("port = 1\n")
+    (tmp_path / "other.toml").write_text("port = 3\n")
+    monkeypatch.setenv("EXECUTOR_CONFIG", str(tmp_path / "other.toml"))
+    assert load().port == 3
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "", "."])
+def test_a_named_file_that_is_none_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt path must not mean the defaults."""
+    monkeypatch.setenv("EXECUTOR_CONFIG", name)
+    assert wrong().startswith("EXECUTOR_CONFIG names")
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"port = 1\nport = 2", b"host = '\xff'"])
+def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    """The message names the file, as an operator has to mend it."""
+    (tmp_path / "executor.toml").write_bytes(content)
+    assert "executor.toml" in wrong()
+
+
+WRONG = [
+    ("PORT", "x"),
+    ("PORT", "65536"),
+    ("PORT", "-1"),
+    ("PORT", ""),
+    ("CONCURRENCY", "0"),
+    ("CONCURRENCY", "1.5"),
+    ("QUEUE_MAX", "-1"),
+    ("REQUEST_MB", "0"),
+    ("WAIT_S", "0"),
+    ("WAIT_S", "soon"),
+    ("CANCEL_GRACE_S", "-1"),
+    ("DRAIN_S", "0"),
+    ("ENGINE", "podman"),
+    ("LOG_LEVEL", "loud"),
+    ("LIMITS__TIMEOUT_S__MAXIMUM", "0"),
+    ("LIMITS__PIDS__DEFAULT", "0.5"),
+    ("LIMITS__DISK__DEFAULT", "1"),
+    ("LIMITS__PIDS__LEAST", "1"),
+    ("LIMITS", "not json"),
+    ("LIMITS", "[]"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{name}={value}" for name, value in WRONG])
+def test_a_wrong_setting_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name under which it was set; an unknown part by where it begins."""
+    monkeypatch.setenv(f"EXECUTOR_{name}", value)
+    known = name.replace("DISK__DEFAULT", "DISK")
+    assert f"EXECUTOR_{known}" in wrong()
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment and from the file, each with its value."""
+    (tmp_path / "executor.toml").write_text("port = 'x'\n")
+    monkeypatch.setenv("EXECUTOR_WAIT_S", "soon")
+    message = wrong()
+    assert "EXECUTOR_PORT" in message
+    assert "EXECUTOR_WAIT_S" in message
+    assert "'soon'" in message
+
+
+def test_a_token_is_never_repeated(tmp_path: Path) -> None:
+    """Not even when it is wrong: messages end up in logs."""
+    (tmp_path / "executor.toml").write_text("token = 123456789\n")
+    assert "123456789" not in wrong()
+
+
+def test_others_settings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command and the demo have variables of their own."""
+    monkeypatch.setenv("EXECUTOR_SOMETHING_ELSE", "x")
+    load()
+
+
+def test_the_database_is_in_the_data_directory_unless_said_otherwise(tmp_path: Path) -> None:
+    """As an absolute path: a change of directory must not open another database."""
+    assert load(data_dir="d").resolved_database_url() == f"sqlite:///{tmp_path.resolve()}/d/executor.db"
+    assert load(database_url="sqlite:////x").resolved_database_url() == "sqlite:////x"

@@ -1,0 +1,29 @@
+"""The service's own log: for machines one JSON object a line, never a script's output."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from executor import telemetry
+
+
+def test_a_line_is_one_json_object_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
+    """With level, UTC time and the given members; a trace stays on its line."""
+    telemetry.configure("info")
+    try:
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            telemetry.log.exception("it failed", job="j")
+        telemetry.log.debug("not shown")
+    finally:
+        telemetry.configure("warning")
+    sys.stderr.flush()
+    (line,) = capfd.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert (said["event"], said["job"], said["level"]) == ("it failed", "j", "error")
+    assert said["timestamp"].endswith("Z")
+    assert "ValueError: two\nlines" in said["exception"]
