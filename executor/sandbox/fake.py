@@ -150,7 +150,9 @@ class FakeEngine:
                 case "vanish", _:
                     return
                 case _:
-                    container.say(type="log", stream="stderr", text=f"the fake engine cannot {name}: {given!r}\n")
+                    container.say(
+                        type="log", stream="stderr", text=f"the fake engine cannot {name}: {given!r}\n"
+                    )
                     code = 1
                     break
         container.say(

@@ -59,9 +59,7 @@ def bind(function, args):
     """Return (positional, named) with which to call the function."""
     declared = _from_code(function) or _from_signature(function)
     defaults = declared.defaults
-    positional = [
-        _value(declared, name, args, defaults.get(name)) for name in declared.positional_only
-    ]
+    positional = [_value(declared, name, args, defaults.get(name)) for name in declared.positional_only]
     named = {}
     for name in declared.by_name:
         if args.get(name) is not None or name not in defaults:
