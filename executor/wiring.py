@@ -128,6 +128,7 @@ class Service:
 
     async def _stop(self, working: list[asyncio.Task[None]]) -> None:
         self.stop_taking()
+        await asyncio.wait(working[:1], timeout=SETTLE_S)  # the queue's loop: it takes no further job
         if self.worker is not None and self.stopping_since is not None:
             spent = time.monotonic() - self.stopping_since
             await self.worker.drain(max(0.0, self.settings.drain_s - spent))

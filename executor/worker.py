@@ -61,6 +61,7 @@ class Worker:
         self._workspace_share = workspace_share
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
+        self._claiming = False
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -69,7 +70,7 @@ class Worker:
 
     def reserve(self, workspace_id: str) -> bool:
         """A slot for a new job, unless older ones wait for it."""
-        if self._draining or self._waiting or not self._has_slot(workspace_id):
+        if self._draining or self._waiting or self._claiming or not self._has_slot(workspace_id):
             return False
         self._busy[workspace_id] += 1
         return True
@@ -116,17 +117,27 @@ class Worker:
         """Start every job that may start now; give the seconds until the next look is due."""
         while self._busy.total() < self._concurrency and not self._draining:
             full = [workspace for workspace in self._busy if self._is_full(workspace)]
-            self._waiting = False  # a submit from here on sets it again
-            claimed = await self._desk.database.write(store.claim, self.worker_id, now_us(), full)
+            claimed = await self._claim(full)
             if claimed is None:
                 due = await self._desk.database.read(store.next_due)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
             self._waiting = True
             job, args = claimed
+            if self._draining:
+                await self._desk.database.write(store.release, job, job.scheduled_for)
+                break
             self._busy[job.workspace_id] += 1
             self.start(job, args)
         return IDLE_S
+
+    async def _claim(self, full: list[str]) -> tuple[Job, bytes] | None:
+        """The next due job; while we ask, nobody may reserve the slot that is meant for it."""
+        self._waiting, self._claiming = False, True  # a submit from here on sets `_waiting` again
+        try:
+            return await self._desk.database.write(store.claim, self.worker_id, now_us(), full)
+        finally:
+            self._claiming = False
 
     def start(self, job: Job, args: bytes) -> None:
         """Run a leased job in a task of its own."""
@@ -167,8 +178,8 @@ class Worker:
         except LeaseLost:
             raise
         except asyncio.CancelledError:  # we are stopping: somebody else runs it
-            return ReturnToQueue(now_us())
-        except EngineTransient as error:
+            return ReturnToQueue(job.scheduled_for)
+        except (EngineTransient, Unavailable) as error:
             return await self._after_loss(job, live, str(error))
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
             telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -10,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from executor import __version__, telemetry
 from executor.api.context import Caller, Ctx
+from executor.errors import Unavailable
 from executor.script import compact_json
 
 open_router = APIRouter()
@@ -34,8 +36,10 @@ async def ready(ctx: Ctx) -> Response:
 
 
 @open_router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
-async def metrics() -> Response:
+async def metrics(ctx: Ctx) -> Response:
     """Counters and histograms in Prometheus' text format."""
+    with suppress(Unavailable):  # a database that is away must not hide the other figures
+        telemetry.jobs_queued.set(await ctx.desk.waiting())
     return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from executor import telemetry
-from executor.errors import NotFound, Unavailable
+from executor.errors import NotFound, TooManyJobs, Unavailable
 from executor.jobs import store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, now_us
@@ -85,12 +85,19 @@ class Desk:
         if starter is not None and new.scheduled_for <= now_us() and starter.reserve(new.workspace_id):
             created = await self._start(new, starter)
         else:
-            created = await self.database.write(store.add, new, None, self.queue_max)
+            created = await self._enqueue(new)
             if created and starter is not None:
                 starter.wake()
         if created:
             telemetry.jobs_submitted.labels(new.language).inc()
         return created
+
+    async def _enqueue(self, new: NewJob) -> bool:
+        try:
+            return await self.database.write(store.add, new, None, self.queue_max)
+        except TooManyJobs:
+            telemetry.jobs_refused.inc()
+            raise
 
     async def _start(self, new: NewJob, starter: Starter) -> bool:
         """The direct path: stored as running, with its lease, and started without a queue hop."""
@@ -171,11 +178,15 @@ class Desk:
                 return Output(text, max(length, offset))
             rest = live.after(kind, length, offset)
             if rest is not None:
-                return Output(text + rest, max(live.texts[kind].length, offset))
+                return Output(text + rest, max(live.texts[kind].length, length, offset))
 
     async def stored_output(self, job_id: str, kind: OutputKind, offset: int = 0) -> tuple[str, int]:
         """What is stored of a job's log or stream from `offset` on, and its stored length."""
         return await self.database.read(store.output, job_id, kind, offset)
+
+    async def waiting(self) -> int:
+        """How many jobs of the instance wait."""
+        return await self.database.read(store.waiting)
 
     async def counts(self, workspace_id: str) -> tuple[int, int]:
         """How many jobs of the workspace wait, and how many run."""

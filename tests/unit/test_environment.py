@@ -15,7 +15,27 @@ from executor.jobs.job import Job, as_us
 from executor.script import resolve_limits
 from executor.settings import LimitBounds
 
-PROMISED = ["WM_WORKSPACE", "WM_TOKEN", "WM_EMAIL", "WM_USERNAME", "WM_BASE_URL", "WM_JOB_ID", "WM_SCHEDULED_FOR", "WM_JOB_PATH", "WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_FLOW_PATH", "WM_SCHEDULE_PATH", "WM_PERMISSIONED_AS", "WM_STATE_PATH", "WM_FLOW_STEP_ID", "WM_OBJECT_PATH", "WM_WORKER_GROUP", "BASE_INTERNAL_URL", "TZ"]
+PROMISED = [
+    "WM_WORKSPACE",
+    "WM_TOKEN",
+    "WM_EMAIL",
+    "WM_USERNAME",
+    "WM_BASE_URL",
+    "WM_JOB_ID",
+    "WM_SCHEDULED_FOR",
+    "WM_JOB_PATH",
+    "WM_FLOW_JOB_ID",
+    "WM_ROOT_FLOW_JOB_ID",
+    "WM_FLOW_PATH",
+    "WM_SCHEDULE_PATH",
+    "WM_PERMISSIONED_AS",
+    "WM_STATE_PATH",
+    "WM_FLOW_STEP_ID",
+    "WM_OBJECT_PATH",
+    "WM_WORKER_GROUP",
+    "BASE_INTERNAL_URL",
+    "TZ",
+]
 
 
 def job(**given: Any) -> Job:

@@ -1,0 +1,50 @@
+"""Scripts that misbehave, from the shared abuse kit, against a real service with real containers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executor.runtimes import scan
+from tests.acceptance.service import TOKEN, RealService
+from tests.docs import ROOT
+
+pytestmark = pytest.mark.engine
+
+KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
+CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
+NEED_FLOWS = {"deep-directories", "sparse-file-1tib", "artifact-rename-dir"}
+"""Cases that submit a flow, which this version does not run."""
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[RealService]:
+    """A service whose environment holds the secret that no script may find."""
+    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE")
+    service.folder.mkdir()
+    service.start()
+    yield service
+    service.close()
+
+
+@pytest.mark.timeout(900)
+def test_misbehaving_scripts_hurt_nothing(guarded: RealService) -> None:
+    assert guarded.process is not None
+    command = [
+        sys.executable, str(KIT), "--base-url", f"http://127.0.0.1:{guarded.port}", "--token", TOKEN,
+        "--only", CATEGORIES, "--languages", ",".join(scan().names()), "--time-scale", "2",
+        "--label", f"executor={guarded.instance}", "--pool-max", "0", "--service-pid", str(guarded.process.pid),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith("FAIL")]
+    unexpected = [line for line in failed if line.split()[1] not in NEED_FLOWS]
+    assert unexpected == []
+    assert {line.split()[1] for line in failed} == NEED_FLOWS, (
+        "a case that passes now is no exception any more"
+    )
+    assert sum(line.startswith("PASS") for line in lines) > 50, done.stdout + done.stderr

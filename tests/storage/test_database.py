@@ -1,0 +1,216 @@
+"""The database: its schema, its settings, its transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
+
+from executor.errors import ConfigurationError, Unavailable
+from executor.storage import database as database_module
+from executor.storage.database import Database, connect, migrate
+from executor.storage.tables import job_output, jobs, metadata, workspaces
+from tests.storage.rows import job_row
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'x.db'}"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    made = connect(url)
+    migrate(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def database(url: str, engine: Engine) -> Iterator[Database]:
+    made = Database(url)
+    yield made
+    made.close()
+
+
+def checks(engine: Engine, table: str) -> dict[str | None, str]:
+    found = inspect(engine).get_check_constraints(table)
+    return {check["name"]: str(check["sqltext"]) for check in found}
+
+
+def test_migrations_from_empty_lead_to_the_tables(engine: Engine) -> None:
+    """Every table, column, index, key and default; nothing is left to add or drop."""
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_lead_to_the_same_constraints(engine: Engine, tmp_path: Path) -> None:
+    """Checks are what alembic does not compare."""
+    declared = connect(f"sqlite:///{tmp_path / 'declared.db'}")
+    metadata.create_all(declared)
+    for table in metadata.tables:
+        assert checks(engine, table) == checks(declared, table), table
+    assert len(checks(engine, "jobs")) == 4
+    declared.dispose()
+
+
+def test_migrating_again_changes_nothing(engine: Engine) -> None:
+    """Every start does it."""
+    with engine.begin() as connection:
+        connection.execute(insert(workspaces).values(id="w", name="w", policy="{}", created_at=0))
+    migrate(engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(workspaces.c.id)).scalars().all() == ["w"]
+
+
+BROKEN: list[dict[str, Any]] = [
+    {"state": "paused"},
+    {"state": "completed"},
+    {"state": "completed", "status": "success"},
+    {"state": "completed", "completed_at": 1},
+    {"state": "queued", "status": "success"},
+    {"state": "queued", "completed_at": 1},
+    {"state": "running"},
+    {"state": "queued", "worker_id": "w"},
+    {"state": "completed", "status": "success", "completed_at": 1, "worker_id": "w"},
+    {"workspace_id": "nowhere"},
+    {"content": None},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=[str(row) for row in BROKEN])
+def test_the_database_refuses_a_job_that_cannot_be(engine: Engine, broken: dict[str, Any]) -> None:
+    """States, ends and leases that contradict each other, and jobs of no workspace."""
+    with engine.begin() as connection:
+        connection.execute(insert(workspaces).values(id="main", name="main", policy="{}", created_at=0))
+        connection.execute(insert(jobs).values(job_row("good")))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(jobs).values({**job_row("bad"), **broken}))
+
+
+def test_output_is_of_a_known_kind_and_job(engine: Engine) -> None:
+    """Nothing is written where nobody reads it."""
+    for values in ({"job_id": "j", "kind": "noise"}, {"job_id": "nobody", "kind": "log"}):
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            connection.execute(insert(job_output).values(position=0, text="", **values))
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_durability_is_really_in_force(engine: Engine, url: str, writes: bool) -> None:
+    """WAL, every commit flushed, foreign keys, patience with other writers: on every connection."""
+    own = connect(url, writes=writes)
+    with own.connect() as connection:
+
+        def pragma(name: str) -> Any:
+            return connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+        assert pragma("journal_mode") == "wal"
+        assert pragma("synchronous") == 2, "FULL"
+        assert pragma("foreign_keys") == 1
+        assert pragma("busy_timeout") == 30_000
+    own.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://localhost/x", "nonsense", "", "mysql+nosuch://x", "sqlite+nosuch:///x"]
+)
+def test_another_database_is_refused_by_the_setting_s_name(url: str) -> None:
+    """Rather now than at the first job."""
+    with pytest.raises(ConfigurationError, match="EXECUTOR_DATABASE_URL"):
+        connect(url)
+
+
+def put(connection: Connection, workspace_id: str) -> None:
+    connection.execute(insert(workspaces).values(id=workspace_id, name="", policy="", created_at=0))
+
+
+def ids(connection: Connection) -> list[str]:
+    return list(connection.execute(select(workspaces.c.id).order_by(workspaces.c.id)).scalars())
+
+
+@pytest.mark.anyio
+async def test_what_was_written_is_read_at_once_by_everyone(database: Database) -> None:
+    """A write that returned is committed, whoever asks."""
+    for number in range(20):
+        await database.write(put, f"w{number:02}")
+        seen = await asyncio.gather(*(database.read(ids) for _ in range(6)))
+        assert all(len(found) == number + 1 for found in seen)
+
+
+@pytest.mark.anyio
+async def test_writes_at_once_all_happen(database: Database) -> None:
+    """They queue up instead of failing, also those that read first."""
+
+    def count_up(connection: Connection) -> None:
+        known = len(ids(connection))
+        put(connection, f"w{known:03}")
+
+    await asyncio.gather(*(database.write(count_up) for _ in range(50)))
+    assert await database.read(ids) == [f"w{number:03}" for number in range(50)]
+
+
+@pytest.mark.anyio
+async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
+    """All or nothing, and the next one works."""
+
+    def half(connection: Connection) -> None:
+        put(connection, "half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await database.write(half)
+    await database.write(put, "whole")
+    assert await database.read(ids) == ["whole"]
+
+
+@pytest.mark.anyio
+async def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
+    """They see what was committed before, consistently."""
+
+    def slowly(connection: Connection) -> None:
+        put(connection, "slow")
+        time.sleep(0.3)
+
+    writing = asyncio.create_task(database.write(slowly))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    assert await database.read(ids) == []
+    assert time.monotonic() - began < 0.15
+    await writing
+    assert await database.read(ids) == ["slow"]
+
+
+@pytest.mark.anyio
+async def test_a_lock_of_somebody_else_is_waited_for(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as the busy time-out allows; longer, and the answer is Unavailable, not a crash."""
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(database.write(put, "patient"))
+    await asyncio.sleep(0.2)
+    assert not writing.done()
+    other.execute("COMMIT")
+    await writing
+
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 50)
+    hasty = Database(url)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await hasty.write(put, "hasty")
+    other.execute("COMMIT")
+    await hasty.write(put, "hasty")
+    assert await database.read(ids) == ["hasty", "patient"]
+    hasty.close()
+    other.close()

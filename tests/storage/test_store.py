@@ -1,0 +1,329 @@
+"""Statements about jobs: who gets which, who may change it, what is kept of it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, create_engine, insert, select
+from sqlalchemy.pool import StaticPool
+
+from executor.errors import Conflict, TooManyJobs
+from executor.jobs import store
+from executor.jobs.ending import canceled, ending
+from executor.jobs.job import Job, Status
+from executor.script import Returned
+from executor.storage.database import connect, migrate
+from executor.storage.tables import job_args, job_results, jobs, metadata, workspaces
+from tests.storage.rows import new_job
+
+MANY = 1000
+DONE = ending(Returned(b'{"wm_labels": ["a"]}'), 1)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = connect(f"sqlite:///{tmp_path / 'x.db'}", writes=True)
+    migrate(made)
+    with made.begin() as connection:
+        for name in ("main", "other"):
+            connection.execute(insert(workspaces).values(id=name, name=name, policy="{}", created_at=0))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def db(engine: Engine) -> Iterator[Connection]:
+    with engine.begin() as connection:
+        yield connection
+
+
+def queued(db: Connection, job_id: str = "j", **given: object) -> str:
+    assert store.add(db, new_job(id=job_id, **given), None, MANY)
+    return job_id
+
+
+def claimed(db: Connection, worker: str = "w", now: int = 100) -> Job:
+    found = store.claim(db, worker, now, [])
+    assert found is not None
+    return found[0]
+
+
+def now_of(db: Connection, job_id: str = "j") -> Job:
+    job = store.get(db, "main", job_id)
+    assert job is not None
+    return job
+
+
+def test_a_job_is_stored_as_it_was_asked_for(db: Connection) -> None:
+    """Every member comes back; it waits, has no lease and was never tried."""
+    new = new_job(args=b'{"a": 1.50}', path="f/x", lock="l", parent_job="p", root_job="r", scheduled_for=7)
+    assert store.add(db, new, None, MANY)
+    job = now_of(db, new.id)
+    for key, value in vars(new).items():
+        if key != "args":
+            assert getattr(job, key) == value, key
+    assert store.args(db, new.id) == b'{"a": 1.50}'
+    assert (job.state, job.worker_id, job.attempt, job.started_at) == ("queued", None, 0, None)
+
+
+def test_a_job_may_be_born_with_a_lease(db: Connection) -> None:
+    """It runs then, for the first time, and nobody else can take it."""
+    assert store.add(db, new_job(id="j", created_at=5), "w", MANY)
+    job = now_of(db)
+    assert (job.state, job.worker_id, job.attempt, job.started_at) == ("running", "w", 1, 5)
+    assert store.claim(db, "other", 100, []) is None
+
+
+@pytest.mark.parametrize("worker", [None, "w"])
+def test_the_same_request_again_adds_nothing(db: Connection, worker: str | None) -> None:
+    """Whatever became of the job since."""
+    new = new_job()
+    for _ in range(2):
+        store.add(db, new, worker, MANY)
+    assert store.add(db, replace(new, created_at=9), worker, MANY) is False
+    assert len(db.execute(select(jobs)).all()) == len(db.execute(select(job_args)).all()) == 1
+
+
+@pytest.mark.parametrize("other", [{"request_hash": "another"}, {"workspace_id": "other"}])
+def test_an_id_of_another_request_is_a_conflict(db: Connection, other: dict[str, str]) -> None:
+    """Naming the parameter; an id of another workspace says nothing of that job."""
+    new = new_job()
+    store.add(db, new, None, MANY)
+    with pytest.raises(Conflict) as caught:
+        store.add(db, replace(new, **other), None, MANY)
+    assert caught.value.field == "job_id"
+
+
+def test_the_queue_is_bounded_but_not_for_what_runs_at_once(db: Connection) -> None:
+    """Only waiting jobs count, and a repeated request is no new job."""
+    first = new_job()
+    store.add(db, first, None, 2)
+    store.add(db, new_job(), None, 2)
+    store.add(db, new_job(), "w", 2)
+    with pytest.raises(TooManyJobs, match="2 jobs"):
+        store.add(db, new_job(), None, 2)
+    assert store.add(db, first, None, 2) is False
+    claimed(db)
+    assert store.add(db, new_job(), None, 2) is True
+
+
+def test_claims_are_first_in_first_out(db: Connection) -> None:
+    """By the time a job is due, then by the time it was created; what is not due waits."""
+    for job_id, due, created in (("c", 5, 1), ("a", 1, 9), ("d", 5, 2), ("b", 2, 9), ("later", 101, 0)):
+        queued(db, job_id, scheduled_for=due, created_at=created)
+    assert [claimed(db).id for _ in range(4)] == ["a", "b", "c", "d"]
+    assert store.claim(db, "w", 100, []) is None
+    assert store.next_due(db) == 101
+
+
+def test_a_claim_passes_over_full_workspaces(db: Connection) -> None:
+    """One tenant's queue does not hold up the others."""
+    queued(db, "first", workspace_id="other")
+    queued(db, "second", scheduled_for=1)
+    found = store.claim(db, "w", 100, ["other"])
+    assert found is not None
+    assert found[0].id == "second"
+    assert store.claim(db, "w", 100, ["other"]) is None
+
+
+def test_a_claim_is_a_lease_with_the_arguments(db: Connection) -> None:
+    """Who runs it, since when, for the how-many-th time."""
+    queued(db, args=b'{"n": 1}')
+    found = store.claim(db, "w", 100, [])
+    assert found is not None
+    job, args = found
+    assert (job.state, job.worker_id, job.attempt, job.started_at, args) == (
+        "running",
+        "w",
+        1,
+        100,
+        b'{"n": 1}',
+    )
+    assert job == now_of(db)
+
+
+def test_claims_at_once_never_give_a_job_to_two(engine: Engine) -> None:
+    """Many workers, each with a connection of its own."""
+    with engine.begin() as connection:
+        for _ in range(60):
+            store.add(connection, new_job(), None, MANY)
+    taken: list[str] = []
+
+    def work(worker: str) -> None:
+        while True:
+            with engine.begin() as connection:
+                found = store.claim(connection, worker, 100, [])
+            if found is None:
+                return
+            taken.append(found[0].id)
+
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 60
+
+
+def stale(job: Job) -> list[Job]:
+    """Leases that are not this job's: of another worker, of an earlier and a later attempt."""
+    return [
+        replace(job, worker_id="stranger"),
+        replace(job, attempt=job.attempt - 1),
+        replace(job, attempt=job.attempt + 1),
+    ]
+
+
+def test_only_the_lease_changes_a_running_job(db: Connection) -> None:
+    """Fencing: a worker that was given up can neither end, nor release, nor place the job."""
+    queued(db)
+    store.release(db, claimed(db, "w"), 0)
+    job = claimed(db, "w")
+    assert job.attempt == 2
+    for old in stale(job):
+        assert store.finish(db, old, DONE, 200) is False
+        assert store.release(db, old, 0) is False
+        assert store.note_container(db, old, "c", {}) is False
+    assert now_of(db) == job
+    assert store.result(db, "j") is None
+    assert store.note_container(db, job, "c", {"engine": "fake"}) is True
+    assert store.finish(db, job, DONE, 200) is True
+
+
+def test_an_end_is_final(db: Connection) -> None:
+    """Nothing that is done twice, or too late, changes it."""
+    queued(db)
+    job = claimed(db)
+    assert store.finish(db, job, DONE, 200)
+    ended = now_of(db)
+    assert (ended.status, ended.completed_at, ended.worker_id, ended.labels) == (
+        Status.SUCCESS,
+        200,
+        None,
+        ["a"],
+    )
+    late = canceled("x", "late")
+    assert store.finish(db, job, late, 300) is False
+    assert store.finish_queued(db, "j", late, 300) is False
+    assert store.release(db, job, 0) is False
+    assert store.note_cancellation(db, "j", "x", "late") is False
+    assert store.claim(db, "w", 999, []) is None
+    assert now_of(db) == ended
+    assert store.result(db, "j") == DONE.result
+    assert len(db.execute(select(job_results)).all()) == 1
+
+
+def test_a_released_job_waits_again_and_remembers_its_attempts(db: Connection) -> None:
+    """As new, but for the number of tries and a cancellation that was asked for."""
+    queued(db)
+    job = claimed(db)
+    assert store.note_cancellation(db, "j", "ruben", "why") is True
+    assert store.release(db, job, 150) is True
+    waiting = now_of(db)
+    assert (waiting.state, waiting.worker_id, waiting.started_at, waiting.attempt) == (
+        "queued",
+        None,
+        None,
+        1,
+    )
+    assert store.claim(db, "w", 149, []) is None
+    again = claimed(db, "w2", 150)
+    assert (again.attempt, again.canceled_by, again.canceled_reason) == (2, "ruben", "why")
+
+
+def test_a_queued_job_ends_without_ever_running(db: Connection) -> None:
+    """Only while it is queued."""
+    queued(db)
+    assert store.finish_queued(db, "j", canceled("x", "y"), 50) is True
+    job = now_of(db)
+    assert (job.state, job.status, job.started_at, job.attempt) == ("completed", Status.CANCELED, None, 0)
+    queued(db, "k")
+    claimed(db)
+    assert store.finish_queued(db, "k", canceled("x", "y"), 50) is False
+    assert now_of(db, "k").state == "running"
+
+
+def test_orphans_are_what_dead_workers_run(db: Connection) -> None:
+    """Not what waits, is over, or belongs to the living."""
+    for worker in ("dead", "alive"):
+        queued(db, worker)
+        claimed(db, worker)
+    queued(db, "waiting")
+    assert [job.id for job in store.orphans(db, ["alive"])] == ["dead"]
+
+
+def test_a_job_is_known_in_its_workspace_only(db: Connection) -> None:
+    """Ids of other tenants find nothing."""
+    queued(db)
+    assert store.get(db, "other", "j") is None
+    assert store.get(db, "main", str(uuid.uuid4())) is None
+
+
+def test_counts_are_the_workspace_s(db: Connection) -> None:
+    """Waiting and running; what is over counts no more."""
+    for number in range(3):
+        queued(db, f"j{number}")
+    queued(db, "o", workspace_id="other", scheduled_for=1)
+    store.finish(db, claimed(db), DONE, 200)
+    claimed(db)
+    assert store.counts(db, "main") == (1, 1)
+    assert store.counts(db, "other") == (1, 0)
+    assert store.waiting(db) == 2
+
+
+def test_a_scrubbed_job_has_lost_its_values(db: Connection) -> None:
+    """Arguments, result, labels, log and stream; that it ran, and how it ended, stays."""
+    queued(db, args=b'{"secret": 1}')
+    job = claimed(db)
+    for kind in ("log", "stream"):
+        store.append_output(db, "j", kind, 0, "secret")  # type: ignore[arg-type]
+    store.finish(db, job, DONE, 200)
+    store.scrub(db, "j")
+    assert (store.args(db, "j"), store.result(db, "j")) == (b"{}", b"{}")
+    assert store.output(db, "j", "log") == ("##DELETED##", len("##DELETED##"))
+    assert store.output(db, "j", "stream") == ("", 0)
+    left = now_of(db)
+    assert (left.deleted, left.labels, left.status) == (True, None, Status.SUCCESS)
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), max_size=8), st.integers(0, 90)
+)
+def test_output_from_any_offset_is_the_rest_of_the_text(pieces: list[str], offset: int) -> None:
+    """However it was stored in pieces; offsets count characters."""
+    memory = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(memory)
+    with memory.begin() as db:
+        position = 0
+        for piece in pieces:
+            store.append_output(db, "j", "log", position, piece)
+            position += len(piece)
+        store.append_output(db, "j", "stream", 0, "other")
+        store.append_output(db, "k", "log", 0, "other")
+        whole = "".join(pieces)
+        assert store.output(db, "j", "log", offset) == (whole[offset:], len(whole))
+    memory.dispose()
+
+
+def test_lists_show_running_jobs_first_then_by_age(db: Connection) -> None:
+    """Newest or oldest first, page by page."""
+    for number in range(5):
+        queued(db, f"j{number}", created_at=number, scheduled_for=number)
+    store.finish(db, claimed(db), DONE, 200)
+    claimed(db)
+
+    def page(newest_first: bool, offset: int, limit: int) -> list[str]:
+        found = store.listed(db, [], newest_first=newest_first, offset=offset, limit=limit)
+        return [job.id for job in found]
+
+    assert page(True, 0, 9) == ["j1", "j4", "j3", "j2", "j0"]
+    assert page(False, 0, 9) == ["j1", "j0", "j2", "j3", "j4"]
+    assert page(True, 1, 2) == ["j4", "j3"]
+    assert page(True, 5, 2) == []
