@@ -53,7 +53,10 @@ func startRunner(chosen options, score oomScore) (*runner, error) {
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	var pid int
-	score.whileWorst(func() { pid, err = syscall.ForkExec(path, command, attributes) })
+	err = restricted(func() (failed error) {
+		score.whileWorst(func() { pid, failed = syscall.ForkExec(path, command, attributes) })
+		return failed
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

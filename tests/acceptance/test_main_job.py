@@ -172,6 +172,40 @@ def test_five_megabytes_go_in_and_come_out_unchanged(service: RealService) -> No
     assert response.json() == text
 
 
+def test_a_script_cannot_get_at_process_one(service: RealService) -> None:
+    """Neither signals, nor limits, nor its memory, nor its descriptors; and io_uring is refused."""
+    script = """
+import ctypes, os, signal
+
+def main():
+    libc = ctypes.CDLL(None, use_errno=True)
+    def errno(call):
+        ctypes.set_errno(0)
+        call()
+        return ctypes.get_errno()
+    limit = (ctypes.c_ulong * 2)(1, 1)
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP):
+        os.kill(1, number)
+    seen = {"limit": errno(lambda: libc.prlimit(1, 9, limit, None)),
+            "io_uring": errno(lambda: libc.syscall(425, 1, None)),
+            "own limit": errno(lambda: libc.prlimit(0, 7, (ctypes.c_ulong * 2)(64, 1024), None))}
+    for name in ("environ", "mem", "fd"):
+        try:
+            seen[name] = bool(os.listdir("/proc/1/fd") if name == "fd" else open(f"/proc/1/{name}", "rb").read(1))
+        except OSError as error:
+            seen[name] = type(error).__name__
+    return seen
+"""
+    assert service.ended(service.submit("python3", script))["result"] == {
+        "limit": 1,
+        "io_uring": 1,
+        "own limit": 0,
+        "environ": "PermissionError",
+        "mem": "PermissionError",
+        "fd": "PermissionError",
+    }
+
+
 def test_memory_is_told_apart_from_time_and_failure(service: RealService) -> None:
     script = "def main():\n    keep = []\n    while True: keep.append(bytearray(b'x') * (8 << 20))\n"
     job = service.ended(service.submit("python3", script, limits={"memory_mb": 64}))
