@@ -28,7 +28,8 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "is_flow_step": lambda wanted: false() if wanted else true(),  # flows are not part of this version
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,
-    "script_path_start": lambda start: jobs.c.path.startswith(start, autoescape=True),
+    # Not LIKE, to which upper and lower case are the same in SQLite.
+    "script_path_start": lambda start: func.substr(jobs.c.path, 1, len(start)) == start,
     "created_by": lambda user: jobs.c.created_by == user,
     "started_before": lambda time: jobs.c.started_at < time,
     "started_after": lambda time: jobs.c.started_at > time,
@@ -38,7 +39,7 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "job_kinds": lambda kinds: jobs.c.kind.in_(kinds),
     "tag": lambda tag: jobs.c.tag == tag,
     # Labels are stored as a JSON array of strings, in which a label stands in its JSON form.
-    "label": lambda label: jobs.c.labels.contains(json.dumps(label), autoescape=True),
+    "label": lambda label: func.instr(jobs.c.labels, json.dumps(label)) > 0,
     "worker": lambda worker: jobs.c.worker_id == worker,
 }
 """One condition a filter; times are in microseconds, their bounds exclusive."""

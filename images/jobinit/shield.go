@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"unsafe"
 )
 
 const (
@@ -31,9 +32,20 @@ func shieldProcess() {
 	// Signals are taken and dropped rather than ignored, because what is ignored stays so
 	// in the runner, and a script must be able to get its SIGINT.
 	signal.Notify(make(chan os.Signal, 1))
+	forgetIgnored()
 	if os.Getpid() != 1 {
 		// By hand or in a test: keep the runner's orphans, which process 1 has anyway.
 		syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+	}
+}
+
+// forgetIgnored resets the signals that Go's runtime leaves alone because C libraries use
+// them: an engine that was started with one ignored hands that down to every script.
+func forgetIgnored() {
+	const first, last, setSize = 32, 33, 8
+	var standard [64]byte // a struct sigaction of zeros: the default action
+	for number := uintptr(first); number <= last; number++ {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, number, uintptr(unsafe.Pointer(&standard)), 0, setSize, 0, 0)
 	}
 }
 
