@@ -140,6 +140,8 @@ class Isolation:
     runtime: str
     network: str
     user: str
+    capabilities: tuple[str, ...]
+    read_only_root: bool
     memory_mb: int
     cpus: float
     pids: int

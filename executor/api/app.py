@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 
 from executor import __version__
 from executor.api import instance, jobs, listing, problems, submit, updates, workspaces
@@ -17,7 +18,7 @@ Service = Callable[[], AbstractAsyncContextManager[Context]]
 
 def build(service: Service) -> FastAPI:
     """The application; `service` gives its context for as long as it runs."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title="executor",
         version=__version__,
         description="Runs scripts, each in its own fresh, hardened container.",

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from executor.errors import Unauthorized
 from executor.jobs.desk import Desk
@@ -55,7 +56,11 @@ def context(request: Request) -> Context:
 Ctx = Annotated[Context, Depends(context)]
 
 
-def caller(request: Request, ctx: Ctx) -> str:
+Bearer = Annotated[object, Security(HTTPBearer(auto_error=False))]
+"""Shows in the OpenAPI document how to authenticate; `caller` looks by itself."""
+
+
+def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
     """Who calls, by `Authorization: Bearer T`, cookie `token=T` or `?token=T`; raises Unauthorized."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     token = bearer.strip() if scheme.lower() == "bearer" else ""

@@ -15,6 +15,7 @@ from executor.errors import CallerError, EngineError, Unauthorized, Unavailable
 from executor.script import compact_json
 
 VALUE_CHARS_MAX = 200
+TEXT_CHARS_MAX = 1000
 RETRY_AFTER_S = "5"
 
 
@@ -24,10 +25,16 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None, **m
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
-        **{key: value for key, value in more.items() if value is not None},
+        "detail": _cut(detail),
+        **{key: _cut(value) for key, value in more.items() if value is not None},
     }
     return Response(compact_json(document), status, headers, media_type="application/problem+json")
+
+
+def _cut(value: Any) -> Any:
+    """A text of bounded length: what a caller sent must not come back in megabytes."""
+    long = isinstance(value, str) and len(value) > TEXT_CHARS_MAX
+    return value[:TEXT_CHARS_MAX] + "…" if long else value
 
 
 def shown(value: Any) -> str:

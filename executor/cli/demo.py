@@ -53,7 +53,8 @@ def main(name: str, numbers: list):
         "typescript",
         """export async function main(name: string, numbers: number[]) {
   console.log(`hello ${name}, this is Deno ${Deno.version.deno}`);
-  return { sum: numbers.reduce((a, b) => a + b), reversed: numbers.toReversed() };
+  const sum = numbers.reduce((a, b) => a + b);
+  return { sum, reversed: numbers.toReversed() };
 }
 """,
     ),
@@ -63,7 +64,8 @@ def main(name: str, numbers: list):
         """name="$1"
 numbers="$2"
 echo "hello $name, this is Bash $BASH_VERSION"
-echo "{\\"first\\": $(jq '.[0]' <<< "$numbers"), \\"user\\": $(id -u)}" > result.json
+first=$(jq '.[0]' <<< "$numbers")
+echo "{\\"first\\": $first, \\"user\\": $(id -u)}" > result.json
 """,
     ),
 )
@@ -129,7 +131,7 @@ def _show(client: Client, example: Example) -> bool:
     out.print()
     out.print(
         Panel(
-            Syntax(example.content.rstrip(), example.lexer, word_wrap=True),
+            Syntax(example.content.rstrip(), example.lexer),
             title=example.language,
             expand=False,
         )
@@ -160,7 +162,8 @@ def _account(job: dict[str, Any], took: float) -> Table:
     table.add_row(
         "isolation",
         f"{sandbox.get('engine')} ({sandbox.get('runtime')}), image {sandbox.get('image')}, "
-        f"user {sandbox.get('user')}, no capabilities, read-only root, network {sandbox.get('network')}",
+        f"user {sandbox.get('user')}, capabilities {', '.join(sandbox.get('capabilities', [])) or 'none'}, "
+        f"root {'read-only' if sandbox.get('read_only_root') else 'writable'}, network {sandbox.get('network')}",
     )
     table.add_row(
         "limits",

@@ -203,6 +203,8 @@ class Sandbox:
             runtime=self.engine.runtime,
             network=hard.network,
             user=f"{hard.uid}:{hard.gid}",
+            capabilities=hard.capabilities,
+            read_only_root=hard.read_only_root,
             memory_mb=hard.memory_bytes // (1024 * 1024),
             cpus=hard.cpus,
             pids=hard.pids,

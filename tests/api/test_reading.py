@@ -253,7 +253,12 @@ async def test_cancelling_at_the_very_start_is_not_missed(service: LocalService)
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [(b'{"reason": 1}', "reason"), (b"[]", "body"), (b"{", "body"), (b'{"reason": "%s"}' % (b"x" * 10_001), "reason")],
+    [
+        (b'{"reason": 1}', "reason"),
+        (b"[]", "body"),
+        (b"{", "body"),
+        (b'{"reason": "%s"}' % (b"x" * 10_001), "reason"),
+    ],
     ids=["number", "list", "cut", "long"],
 )
 async def test_a_wrong_cancellation_is_refused_and_cancels_nothing(

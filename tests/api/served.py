@@ -1,0 +1,40 @@
+"""The service on a real socket, in a thread of this process, on the fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from tests.service import local_service
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[str]:
+    """Serve on a free port of loopback; give the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server: list[uvicorn.Server] = []
+        ready = threading.Event()
+
+        async def serve() -> None:
+            async with local_service(folder, **settings) as service:
+                config = uvicorn.Config(service.app, lifespan="off", log_level="critical", access_log=False)
+                server.append(uvicorn.Server(config))
+                ready.set()
+                await server[0].serve(sockets=[listening])
+
+        thread = threading.Thread(target=asyncio.run, args=(serve(),))
+        thread.start()
+        try:
+            assert ready.wait(10), "the service did not start"
+            yield "http://127.0.0.1:{}".format(listening.getsockname()[1])
+        finally:
+            for running in server:
+                running.should_exit = True
+            thread.join(20)

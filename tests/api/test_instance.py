@@ -1,0 +1,233 @@
+"""The instance: health, readiness, metrics, languages, workspaces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor import __version__
+from executor.errors import EngineUnreachable
+from executor.runtimes import scan
+from executor.sandbox.fake import FakeEngine
+from tests.service import LocalService, local_service
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
+    async with local_service(tmp_path) as running:
+        yield running
+
+
+async def test_health_and_version_need_nothing(service: LocalService) -> None:
+    """Neither engine nor credentials."""
+    service.engine.failures.append(EngineUnreachable("away"))
+    del service.http.headers["authorization"]
+    assert (await service.http.get("/health")).json() == {"status": "ok"}
+    assert (await service.http.get("/api/version")).text == f"executor {__version__}"
+
+
+async def test_ready_only_with_engine_database_and_every_image(service: LocalService) -> None:
+    """Each check says what it saw."""
+    response = await service.http.get("/ready")
+    checks = {check["name"]: check for check in response.json()["checks"]}
+    assert (response.status_code, response.json()["ready"]) == (200, True)
+    assert {"engine", "database", "accepting"} <= set(checks)
+    assert {f"image {name}" for name in scan().names()} <= set(checks)
+    assert "fake" in checks["engine"]["detail"]
+
+
+async def not_ready(service: LocalService, name: str) -> str:
+    """Why the service says that it is not ready; only this check fails."""
+    response = await service.http.get("/ready")
+    assert (response.status_code, response.json()["ready"]) == (503, False)
+    (failed,) = (check for check in response.json()["checks"] if not check["ok"])
+    assert failed["name"] == name
+    return str(failed["detail"])
+
+
+async def test_not_ready_while_the_engine_is_away(service: LocalService) -> None:
+    """And ready again when it is back."""
+    service.engine.failures.append(EngineUnreachable("nobody answers"))
+    assert "nobody answers" in await not_ready(service, "engine")
+    service.engine.failures.clear()
+    assert (await service.http.get("/ready")).status_code == 200
+
+
+async def test_not_ready_without_an_image(service: LocalService) -> None:
+    """Also when it went away later; the detail has the remedy."""
+    assert (await service.http.get("/ready")).status_code == 200
+    service.engine.missing_images.add("image-of-deno")
+    assert "executor images build" in await not_ready(service, "image deno")
+
+
+async def test_not_ready_while_stopping(service: LocalService) -> None:
+    """A load balancer sends nobody here any more; health still says the process lives."""
+    service.service.stop_taking()
+    await not_ready(service, "accepting")
+    assert (await service.http.get("/health")).status_code == 200
+    response = await service.submit({"result": 1})
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+    assert response.headers["retry-after"]
+
+
+async def test_a_job_whose_image_is_missing_fails_with_the_remedy(service: LocalService) -> None:
+    """It is our trouble, and trying again would not help."""
+    service.engine.missing_images.add("image-of-bash")
+    job = await service.ended(await service.run({"result": 1}, language="bash"))
+    assert (job["status"], job["reason"], job["attempt"]) == ("failure", "infrastructure", 1)
+    assert "executor images build" in job["result"]["error"]["message"]
+
+
+async def metrics(service: LocalService) -> dict[str, float]:
+    """All samples by name and labels; they are the process's, so tests look at differences."""
+    response = await service.http.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = (line for line in response.text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+async def test_metrics_count_jobs_by_language_and_end(service: LocalService) -> None:
+    """Submitted, running, ended with status and reason, and for how long."""
+    before = await metrics(service)
+    for step in ({"result": 1}, {"exit": 1}):
+        await service.ended(await service.run(step))
+    running = await service.run({"sleep": 60})
+    after = await metrics(service)
+
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert grown('executor_jobs_submitted_total{language="python3"}') == 3
+    ended = 'executor_jobs_ended_total{{language="python3",reason="{}",status="{}"}}'
+    assert grown(ended.format("", "success")) == 1
+    assert grown(ended.format("script_error", "failure")) == 1
+    assert grown('executor_job_seconds_count{language="python3"}') == 2
+    assert grown("executor_jobs_running") == 1
+    await service.http.post(f"/api/w/main/jobs_u/queue/cancel/{running}")
+    await service.ended(running)
+    assert (await metrics(service))["executor_jobs_running"] == before["executor_jobs_running"]
+
+
+async def test_metrics_know_the_queue(tmp_path: Path) -> None:
+    """How many wait, and how many were sent away because too many did."""
+    async with local_service(tmp_path, queue_max=1) as service:
+        before = await metrics(service)
+        for _ in range(2):
+            await service.submit({"result": 1}, query={"scheduled_in_secs": 60})
+        after = await metrics(service)
+        assert after["executor_jobs_queued"] == 1
+        refused = "executor_jobs_refused_total"
+        assert after[refused] - before[refused] == 1
+
+
+async def test_metrics_need_no_credentials_and_hold_no_names(service: LocalService) -> None:
+    """Numbers only: no job, user or workspace can be read from them."""
+    job_id = await service.run({"result": 1}, path="f/secret")
+    await service.ended(job_id)
+    del service.http.headers["authorization"]
+    text = (await service.http.get("/metrics")).text
+    assert job_id not in text
+    assert "secret" not in text
+
+
+async def test_runtimes_are_listed_with_what_a_client_needs(service: LocalService) -> None:
+    """Names to submit with, the image, the network, the least limits."""
+    found = {runtime["name"]: runtime for runtime in (await service.http.get("/api/runtimes")).json()}
+    assert set(found) == set(scan().names())
+    python = found["python3"]
+    assert (python["image"], python["network"]) == ("image-of-python3", "none")
+    assert "python" in python["aliases"]
+    assert ".py" in python["extensions"]
+    assert set(python["minimum"]) == {"memory_mb", "pids", "tmp_mb"}
+    for name in (python["name"], *python["aliases"]):
+        assert (await service.submit(language=name)).status_code == 201
+
+
+async def test_a_workspace_is_made_read_and_listed(service: LocalService) -> None:
+    """`main` is always there; a name and a policy are optional."""
+    policy = {"networks": [{"cidr": "10.0.0.0/8", "ports": [443]}], "limits": {"pids": 64}, "concurrency": 2}
+    made = await service.http.post("/api/workspaces/create", json={"id": "a-1", "policy": policy})
+    assert made.status_code == 201
+    assert (made.json()["id"], made.json()["name"]) == ("a-1", "a-1")
+    assert made.json()["policy"].items() >= policy.items()
+    assert (await service.http.get("/api/workspaces/get/a-1")).json() == made.json()
+    listed = (await service.http.get("/api/workspaces/list")).json()
+    assert [workspace["id"] for workspace in listed] == ["a-1", "main"]
+    assert listed[0] == made.json()
+
+
+async def test_workspaces_survive_a_restart(tmp_path: Path) -> None:
+    """With their policies."""
+    async with local_service(tmp_path) as service:
+        said = {"id": "kept", "name": "Kept", "policy": {"limits": {"cpus": 0.5}}}
+        made = (await service.http.post("/api/workspaces/create", json=said)).json()
+    async with local_service(tmp_path) as service:
+        assert (await service.http.get("/api/workspaces/get/kept")).json() == made
+        body = {"language": "bash", "content": "[]", "limits": {"cpus": 0.6}}
+        response = await service.http.post("/api/w/kept/jobs/run/preview", json=body)
+        assert (response.status_code, response.json()["field"]) == (400, "limits.cpus")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": "A"}, "id"),
+        ({"id": "-a"}, "id"),
+        ({"id": "a" * 51}, "id"),
+        ({"id": "a\n"}, "id"),
+        ({"id": 1}, "id"),
+        ({"id": "a", "name": "x" * 256}, "name"),
+        ({"id": "a", "owner": "x"}, "owner"),
+        ({"id": "a", "policy": []}, "policy"),
+        ({"id": "a", "policy": {"concurrency": 0}}, "policy.concurrency"),
+        ({"id": "a", "policy": {"networks": [{"cidr": "x"}]}}, "policy.networks.0.cidr"),
+        ({"id": "a", "policy": {"limits": {"pids": 513}}}, "policy.limits.pids"),
+        ({"id": "a", "policy": {"limits": {"disk": 1}}}, "policy.limits.disk"),
+    ],
+    ids=[str(number) for number in range(14)],
+)
+async def test_a_wrong_workspace_is_refused_and_not_made(
+    service: LocalService, body: dict[str, Any], field: str
+) -> None:
+    """Naming the member, however deep it is."""
+    response = await service.http.post("/api/workspaces/create", json=body)
+    assert (response.status_code, response.json()["field"]) == (400, field), response.text
+    assert len((await service.http.get("/api/workspaces/list")).json()) == 1
+
+
+async def test_a_workspace_is_made_once(service: LocalService) -> None:
+    """Of many who ask at once, one succeeds; `main` exists from the beginning."""
+    asked = (service.http.post("/api/workspaces/create", json={"id": "a"}) for _ in range(5))
+    statuses = sorted([response.status_code for response in await asyncio.gather(*asked)])
+    assert statuses == [201, 409, 409, 409, 409]
+    again = await service.http.post("/api/workspaces/create", json={"id": "main"})
+    assert (again.status_code, again.json()["field"]) == (409, "id")
+
+
+async def test_an_unknown_workspace_is_404_everywhere(service: LocalService) -> None:
+    """With the remedy."""
+    for path in ("/api/workspaces/get/nowhere", "/api/w/nowhere/jobs/list"):
+        response = await service.http.get(path)
+        assert (response.status_code, response.json()["field"]) == (404, "workspace")
+        assert "workspaces/create" in response.json()["remedy"]
+
+
+async def test_an_engine_that_is_away_fails_jobs_as_infrastructure_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few tries; the script is not blamed."""
+    monkeypatch.setattr("executor.worker.RETRY_US", 10_000)
+    engine = FakeEngine()
+    engine.failures.extend(EngineUnreachable("away") for _ in range(9))
+    async with local_service(tmp_path, engine) as service:
+        job = await service.ended(await service.run({"result": 1}))
+        assert (job["reason"], job["attempt"], len(engine.failures)) == ("infrastructure", 3, 6)
+        assert job["result"]["error"]["name"] == "InternalError"
