@@ -21,7 +21,7 @@ from executor.jobs.ending import Ending, canceled, ending, infrastructure
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
-from executor.jobs.live import LiveJob
+from executor.jobs.live import LiveJob, Piece
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
@@ -119,7 +119,7 @@ class Worker:
             full = [workspace for workspace in self._busy if self._is_full(workspace)]
             claimed = await self._claim(full)
             if claimed is None:
-                due = await self._desk.database.read(store.next_due)
+                due = await self._desk.database.read(store.next_due, full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
             self._waiting = True
@@ -156,9 +156,7 @@ class Worker:
             word = await self._one_run(job, args, live)
             live.close()
             await keeping
-            await insist(partial(self._desk.database.write, give_up, job, word, live.waiting()))
-            if isinstance(word, Completion):
-                count(job, word.end)
+            await self._give_up(job, word, live.waiting())
         except LeaseLost:
             telemetry.log.warning("lease lost; the run is dropped", job=job.id, attempt=job.attempt)
         finally:
@@ -167,6 +165,19 @@ class Worker:
             self._desk.changed(job.id)
             self.unreserve(job.workspace_id)
             telemetry.jobs_running.dec()
+
+    async def _give_up(self, job: Job, word: LastWord, rest: list[Piece]) -> None:
+        """Store the run's end; one that cannot be stored for a bug of ours is stored as that."""
+        try:
+            await insist(partial(self._desk.database.write, give_up, job, word, rest))
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not stay without an end
+            telemetry.log.exception("BUG: a run's end could not be stored", job=job.id)
+            word = Completion(infrastructure(f"the end could not be stored: {type(error).__name__}"))
+            await insist(partial(self._desk.database.write, give_up, job, word, []))
+        if isinstance(word, Completion):
+            count(job, word.end)
 
     async def _one_run(self, job: Job, args: bytes, live: LiveJob) -> LastWord:
         """Run the job's script once; give what is to be stored of it, together with its last output."""
@@ -206,7 +217,7 @@ class Worker:
             limits=job.limits,
             cancellation=cancellation,
             listener=Listener(
-                claimed=lambda isolation: self._commit_lease(job, isolation),
+                claimed=lambda isolation: self._commit_lease(job, live, isolation),
                 log=lambda text: live.tell("log", text),
                 stream=lambda text: live.tell("stream", text),
             ),
@@ -223,10 +234,18 @@ class Worker:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
         return ending(outcome, job.limits.timeout_s)
 
-    async def _commit_lease(self, job: Job, isolation: Isolation) -> None:
-        database = self._desk.database
-        if not await database.write(store.note_container, job, isolation.container, isolation.as_dict()):
-            raise LeaseLost
+    async def _commit_lease(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
+        """Say where the script is about to run, and learn whether it still should."""
+        note = partial(
+            store.note_container, job=job, container=isolation.container, isolation=isolation.as_dict()
+        )
+        match await insist(partial(self._desk.database.write, note)):
+            case "lost":
+                raise LeaseLost
+            case "canceled":  # asked for before anybody here could be told
+                live.cancel_asked.set()
+            case "ours":
+                pass
 
     async def _after_loss(self, job: Job, live: LiveJob, why: str) -> LastWord:
         """The run was lost: the job waits again, unless that happened too often."""

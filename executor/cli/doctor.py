@@ -96,12 +96,12 @@ def _data_dir(settings: Settings) -> Finding:
     except OSError as error:
         remedy = "make it writable, or set EXECUTOR_DATA_DIR to another directory"
         return Finding("data directory", False, f"{folder}: {error.strerror}", remedy)
-    open_to_others = folder.is_dir() and folder.stat().st_mode & 0o077
+    if not folder.is_dir():
+        return Finding("data directory", True, f"{folder.resolve()} can be made")
+    open_to_others = folder.stat().st_mode & 0o077
+    state = "open to other users" if open_to_others else "writable, and only ours"
     return Finding(
-        "data directory",
-        not open_to_others,
-        f"{folder.resolve()} is {'open to other users' if open_to_others else 'writable, and only ours'}",
-        f"chmod 700 {folder}",
+        "data directory", not open_to_others, f"{folder.resolve()} is {state}", f"chmod 700 {folder}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from executor.cli.screen import err, out, step
 from executor.errors import ConfigurationError
@@ -98,7 +98,7 @@ def list_images(
         ]
         print(json.dumps(rows))
         return
-    table = Table("image", "tag", "here", "size", "made")
+    table = Table("image", Column("tag", overflow="fold"), "here", "size", "made")
     for plan in plans:
         size = "" if plan.size_bytes is None else f"{plan.size_bytes / 1e6:.0f} MB"
         here = "outdated" if plan.outdated else "yes" if plan.present else "no"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
@@ -85,22 +85,28 @@ def claim(
     return _job(row), args(connection, row.id)
 
 
-def next_due(connection: Connection) -> int | None:
-    """When the first queued job may start, in microseconds; None if none waits."""
+def next_due(connection: Connection, not_in: Collection[str]) -> int | None:
+    """When the first queued job outside the workspaces `not_in` may start, in microseconds."""
     return connection.execute(
-        select(func.min(jobs.c.scheduled_for)).where(jobs.c.state == "queued")
+        select(func.min(jobs.c.scheduled_for)).where(
+            jobs.c.state == "queued", jobs.c.workspace_id.not_in(not_in)
+        )
     ).scalar_one_or_none()
 
 
-def note_container(connection: Connection, job: Job, container: str, isolation: Mapping[str, Any]) -> bool:
-    """Commit which container the job's script is about to run in; False if the lease is lost."""
-    return _changed(
-        connection.execute(
-            update(jobs)
-            .where(_leased(job))
-            .values(container=container, isolation=json.dumps(dict(isolation)))
-        )
-    )
+def note_container(
+    connection: Connection, job: Job, container: str, isolation: Mapping[str, Any]
+) -> Literal["lost", "canceled", "ours"]:
+    """Commit which container the job's script is about to run in; say whether the lease still holds."""
+    row = connection.execute(
+        update(jobs)
+        .where(_leased(job))
+        .values(container=container, isolation=json.dumps(dict(isolation)))
+        .returning(jobs.c.canceled_by)
+    ).first()
+    if row is None:
+        return "lost"
+    return "ours" if row.canceled_by is None else "canceled"
 
 
 def finish(connection: Connection, job: Job, ending: Ending, now: int) -> bool:

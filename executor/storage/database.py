@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 
 from executor.errors import ConfigurationError, Unavailable
 
@@ -55,10 +55,8 @@ class Database:
         try:
             with engine.begin() as connection:
                 return act(connection, *args)
-        except DBAPIError as error:
-            if error.connection_invalidated or "locked" in str(error.orig):
-                raise Unavailable(f"the database does not answer: {error.orig}") from error
-            raise
+        except OperationalError as error:  # locked, away, read-only, disk full: it may pass
+            raise Unavailable(f"the database does not work: {error.orig}") from error
 
     def close(self) -> None:
         """Finish what is under way and close the connections."""

@@ -39,15 +39,6 @@ workspaces = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
-workers = Table(
-    "workers",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-)
-
 jobs = Table(
     "jobs",
     metadata,

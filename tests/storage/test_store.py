@@ -120,7 +120,7 @@ def test_claims_are_first_in_first_out(db: Connection) -> None:
         queued(db, job_id, scheduled_for=due, created_at=created)
     assert [claimed(db).id for _ in range(4)] == ["a", "b", "c", "d"]
     assert store.claim(db, "w", 100, []) is None
-    assert store.next_due(db) == 101
+    assert store.next_due(db, []) == 101
 
 
 def test_a_claim_passes_over_full_workspaces(db: Connection) -> None:
@@ -190,10 +190,10 @@ def test_only_the_lease_changes_a_running_job(db: Connection) -> None:
     for old in stale(job):
         assert store.finish(db, old, DONE, 200) is False
         assert store.release(db, old, 0) is False
-        assert store.note_container(db, old, "c", {}) is False
+        assert store.note_container(db, old, "c", {}) == "lost"
     assert now_of(db) == job
     assert store.result(db, "j") is None
-    assert store.note_container(db, job, "c", {"engine": "fake"}) is True
+    assert store.note_container(db, job, "c", {"engine": "fake"}) == "ours"
     assert store.finish(db, job, DONE, 200) is True
 
 

@@ -1,4 +1,4 @@
-"""jobs, their arguments, results and output; workspaces and workers"""
+"""jobs, their arguments, results and output; workspaces"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,14 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "workers",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
-        sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("started_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
-    )
     op.create_table(
         "workspaces",
         sa.Column("id", sa.Text(), nullable=False),
@@ -111,4 +103,3 @@ def downgrade() -> None:
 
     op.drop_table("jobs")
     op.drop_table("workspaces")
-    op.drop_table("workers")
