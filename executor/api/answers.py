@@ -12,7 +12,8 @@ from executor.jobs.desk import Completed
 
 SHAPING = (b'"windmill_status_code"', b'"windmill_content_type"', b'"windmill_headers"')
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?")
+BODILESS = {204, 304}  # a server that sent a body after these would break the connection
 NOT_THEIRS = {"content-length", "transfer-encoding", "connection", "content-type"}
 
 
@@ -30,16 +31,17 @@ def answer(done: Completed) -> Response:
 
 def _shaped(result: dict[str, Any], raw: bytes) -> Response:
     content_type = result.get("windmill_content_type")
-    status = result.get("windmill_status_code")
+    asked = result.get("windmill_status_code")
     headers = result.get("windmill_headers")
-    if content_type is status is headers is None:
+    if content_type is asked is headers is None:
         return Response(raw, media_type="application/json")
     body = result.get("result")
     typed = isinstance(content_type, str) and HEADER_VALUE.fullmatch(content_type)
     text = body if typed and isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    status = asked if isinstance(asked, int) and 200 <= asked <= 599 else 200
     response = Response(
-        text.encode("utf-8", "replace"),
-        status if isinstance(status, int) and 200 <= status <= 599 else 200,
+        b"" if status in BODILESS else text.encode("utf-8", "replace"),
+        status,
         media_type=content_type if typed else "application/json",
     )
     for name, value in (headers or {}).items() if isinstance(headers, dict) else ():

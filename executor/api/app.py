@@ -26,7 +26,7 @@ def build(service: Service) -> FastAPI:
     )
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
-    api = APIRouter(prefix="/api")
+    api = APIRouter(prefix="/api", responses=problems.DESCRIBED)
     api.include_router(instance.router, tags=["instance"])
     api.include_router(workspaces.router, tags=["workspaces"])
     in_workspace = APIRouter(prefix="/w/{workspace}")

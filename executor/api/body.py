@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from executor.api.problems import first_error
 from executor.errors import BadInput, TooLarge
@@ -24,10 +25,13 @@ async def read(request: Request, limit_mb: int) -> bytes:
     if length.isdecimal() and int(length) > limit:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:  # nobody will read this, but it is no bug of ours
+        raise BadInput("body: the client left before it was sent", field="body") from None
     return bytes(body)
 
 

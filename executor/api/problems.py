@@ -19,6 +19,30 @@ TEXT_CHARS_MAX = 1000
 RETRY_AFTER_S = "5"
 
 
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "The request is wrong: the problem document names the field and the remedy.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "field": {"type": "string"},
+                        "remedy": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What every route may answer beside its own, for the OpenAPI document."""
+
+
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
     """A problem document; `more` are its extension members, absent when None."""
     document = {

@@ -29,7 +29,11 @@ FAILED: dict[int | str, dict[str, Any]] = {
     500: {
         "description": 'The job failed; the body is `{"error": {name, message, reason, …}}`.',
         "content": {"application/json": {}},
-    }
+    },
+    504: {
+        "description": "The job has not ended within EXECUTOR_WAIT_S; it goes on.",
+        "content": {"application/problem+json": {}},
+    },
 }
 
 

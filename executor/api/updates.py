@@ -98,7 +98,12 @@ async def get_update(id: UUID, workspace: InWorkspace, want: Want, ctx: Ctx) -> 
     return Response(json_object(update.members, update.raw), media_type=JSON)
 
 
-@router.get("/jobs_u/getupdate_sse/{id}", summary="What is new of a job, as server-sent events")
+@router.get(
+    "/jobs_u/getupdate_sse/{id}",
+    summary="What is new of a job, as server-sent events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def get_update_sse(
     id: UUID,
     workspace: InWorkspace,

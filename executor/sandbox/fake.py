@@ -8,7 +8,7 @@ A script steers it. Its content is a JSON array of steps, done in order:
 `{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
 script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
-those the engine does not have.
+those the engine does not have; that many next runs as `losses` says end without a word.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class FakeEngine:
         self.failures: deque[EngineError] = deque()
         self.remove_failures: deque[EngineError] = deque()
         self.missing_images: set[str] = set()
+        self.losses = 0
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
@@ -123,6 +124,9 @@ class FakeEngine:
             container.signals.append(frame["signal"])
 
     async def _act(self, container: FakeContainer, job: dict[str, Any]) -> None:
+        if self.losses:
+            self.losses -= 1
+            return
         code, stopped, oom_kills = 0, None, 0
         for name, given in steps(job["script"]):
             match name, given:

@@ -33,7 +33,7 @@ def served(folder: Path, **settings: Any) -> Iterator[str]:
         thread.start()
         try:
             assert ready.wait(10), "the service did not start"
-            yield "http://127.0.0.1:{}".format(listening.getsockname()[1])
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             for running in server:
                 running.should_exit = True

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 from executor.errors import Conflict, TooManyJobs
 from executor.jobs import store
 from executor.jobs.ending import canceled, ending
-from executor.jobs.job import Job, Status
+from executor.jobs.job import Job, OutputKind, Status
 from executor.script import Returned
 from executor.storage.database import connect, migrate
 from executor.storage.tables import job_args, job_results, jobs, metadata, workspaces
@@ -92,7 +93,7 @@ def test_the_same_request_again_adds_nothing(db: Connection, worker: str | None)
 
 
 @pytest.mark.parametrize("other", [{"request_hash": "another"}, {"workspace_id": "other"}])
-def test_an_id_of_another_request_is_a_conflict(db: Connection, other: dict[str, str]) -> None:
+def test_an_id_of_another_request_is_a_conflict(db: Connection, other: dict[str, Any]) -> None:
     """Naming the parameter; an id of another workspace says nothing of that job."""
     new = new_job()
     store.add(db, new, None, MANY)
@@ -282,8 +283,8 @@ def test_a_scrubbed_job_has_lost_its_values(db: Connection) -> None:
     """Arguments, result, labels, log and stream; that it ran, and how it ended, stays."""
     queued(db, args=b'{"secret": 1}')
     job = claimed(db)
-    for kind in ("log", "stream"):
-        store.append_output(db, "j", kind, 0, "secret")  # type: ignore[arg-type]
+    for kind in get_args(OutputKind):
+        store.append_output(db, "j", kind, 0, "secret")
     store.finish(db, job, DONE, 200)
     store.scrub(db, "j")
     assert (store.args(db, "j"), store.result(db, "j")) == (b"{}", b"{}")

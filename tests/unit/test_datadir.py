@@ -84,8 +84,10 @@ def test_the_instance_keeps_its_name(tmp_path: Path) -> None:
 
 def test_a_second_service_on_one_directory_is_refused(tmp_path: Path) -> None:
     """And may start when the first has ended."""
-    with datadir.exclusive(settings(tmp_path)):
-        with pytest.raises(ConfigurationError, match="in use by another service"):
-            datadir.exclusive(settings(tmp_path)).__enter__()
+    with (
+        datadir.exclusive(settings(tmp_path)),
+        pytest.raises(ConfigurationError, match="in use by another service"),
+    ):
+        datadir.exclusive(settings(tmp_path)).__enter__()
     with datadir.exclusive(settings(tmp_path)):
         pass
