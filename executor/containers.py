@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
     """The docker engine and our own images."""
 
     def image_tag(runtime: Runtime) -> str:
-        return Images(settings.base_image, runtimes).tag_for(runtime)
+        with closing(Images(settings.base_image, runtimes)) as images:
+            return images.tag_for(runtime)
 
     return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
 

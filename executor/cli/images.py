@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -30,8 +31,8 @@ def setup() -> None:
 
 def build_missing(settings: Settings, only: list[str] | None, *, fresh: bool = False) -> None:
     """Build what is missing, with a progress bar on a terminal and lines elsewhere."""
-    images = Images(settings.base_image, scan(settings.runtimes))
-    built = _with_bar(images, only, fresh) if err.is_terminal else _with_lines(images, only, fresh)
+    with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
+        built = _with_bar(images, only, fresh) if err.is_terminal else _with_lines(images, only, fresh)
     step(f"built {len(built)} images" if built else "all images are there")
 
 
@@ -80,8 +81,9 @@ def build(
     settings = load()
     build_missing(settings, names or None, fresh=fresh)
     if prune:
-        for tag in Images(settings.base_image, scan(settings.runtimes)).remove_outdated():
-            step(f"removed {tag}")
+        with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
+            for tag in images.remove_outdated():
+                step(f"removed {tag}")
 
 
 @app.command("list")
@@ -90,7 +92,8 @@ def list_images(
 ) -> None:
     """List the images: which there should be, and which there are."""
     settings = load()
-    plans = Images(settings.base_image, scan(settings.runtimes)).plan()
+    with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
+        plans = images.plan()
     if as_json:
         rows = [
             {"name": p.name, "tag": p.tag, "present": p.present, "outdated": p.outdated, "size": p.size_bytes}
@@ -115,4 +118,5 @@ def tag(name: Annotated[str, typer.Argument(help="a language")]) -> None:
     runtime = runtimes.find(name)
     if runtime is None:
         raise ConfigurationError(f"no language is called {name!r}; there are: {', '.join(runtimes.names())}")
-    print(Images(settings.base_image, runtimes).tag_for(runtime))
+    with closing(Images(settings.base_image, runtimes)) as images:
+        print(images.tag_for(runtime))

@@ -138,6 +138,7 @@ class DockerEngine:
         raw = wrapped._sock if hasattr(wrapped, "_sock") else wrapped
         own: socket.socket = raw.dup()
         wrapped.close()
+        raw.close()  # else it stays open until the SDK's response is collected
         return own
 
     def _start(self, name: str) -> None:

@@ -80,6 +80,11 @@ class Images:
         if taken := sorted(set(INTERNAL) & set(runtimes.names())):
             raise ConfigurationError(f"a language cannot be called {taken[0]!r}; rename its folder")
 
+    def close(self) -> None:
+        """Let go of the connections to the engine, if any were made."""
+        if (client := self.__dict__.get("_client")) is not None:
+            client.close()
+
     def plan(self) -> list[ImagePlan]:
         """Every image, in the order in which they are built."""
         recipes = self._recipes

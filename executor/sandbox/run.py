@@ -169,7 +169,8 @@ class Sandbox:
                 else:
                     account.overran = True
                 await self._end(order.name, listening)
-            listening.result()
+            if not listening.cancelled():  # then its stream did not end; the outcome is settled
+                listening.result()
         finally:
             cancelling.cancel()
             listening.cancel()
