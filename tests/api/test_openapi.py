@@ -82,7 +82,7 @@ def aim(case: schemathesis.Case[Any], service: Served) -> None:
 
 
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_no_request_breaks_the_service(case: schemathesis.Case[Any], service: Served) -> None:
     """Every answer is one that the description has; no 5xx but a script's own failure or `wait_s` running out."""
     aim(case, service)

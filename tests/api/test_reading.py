@@ -213,13 +213,14 @@ async def test_cancelling_a_running_job_signals_and_then_kills_it(tmp_path: Path
         assert engine.killed
 
 
-async def test_a_script_that_heeds_the_signal_is_cancelled_all_the_same(service: LocalService) -> None:
+async def test_a_script_that_heeds_the_signal_is_cancelled_all_the_same(tmp_path: Path) -> None:
     """Its result does not count any more."""
-    job_id = await service.run({"sleep": 0.2}, {"result": 1})
-    await started(service, job_id)
-    await cancel(service, job_id, json={"reason": None})
-    job = await service.ended(job_id)
-    assert (job["status"], job["canceled_reason"]) == ("canceled", "no reason given")
+    async with local_service(tmp_path, cancel_grace_s=30) as service:
+        job_id = await service.run({"sleep": 1}, {"result": 1})
+        await started(service, job_id)
+        await cancel(service, job_id, json={"reason": None})
+        job = await service.ended(job_id)
+        assert (job["status"], job["canceled_reason"]) == ("canceled", "no reason given")
 
 
 async def test_cancelling_a_completed_job_changes_nothing(service: LocalService) -> None:

@@ -16,7 +16,7 @@ import pytest
 from executor import datadir, worker
 from executor.runtimes import scan
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
-from executor.sandbox.fake import FakeEngine
+from executor.sandbox.fake import FakeChannel, FakeEngine
 from executor.sandbox.hardening import harden
 from executor.sandbox.spec import ContainerSpec
 from executor.settings import Settings
@@ -73,7 +73,7 @@ async def test_a_graceful_stop_keeps_every_job_and_its_place(tmp_path: Path) -> 
     """What ran is put back where it was, before what waited; each ends once, in the order of arrival."""
     first, second = FakeEngine(), FakeEngine()
     async with local_service(tmp_path, first, concurrency=2) as service:
-        ids = [await service.run({"log": f"{n}\n"}, {"sleep": 0.4}, {"result": n}) for n in range(6)]
+        ids = [await service.run({"log": f"{n}\n"}, {"sleep": 0.8}, {"result": n}) for n in range(6)]
         await started(service, ids[1])
     assert first.living == {}, "the containers of interrupted runs are gone"
     for job_id in ids:
@@ -117,10 +117,11 @@ async def test_a_job_that_is_claimed_while_the_service_stops_is_given_back(tmp_p
     """Nothing is started after the end, and the job is not left to a dead worker."""
     engine = FakeEngine()
     async with local_service(tmp_path, engine, drain_s=2) as service:
-        waiting = await service.run({"result": 2}, query={"scheduled_for": soon(0.4)})
-        await asyncio.sleep(0.3)
-        blocked = asyncio.create_task(service.context.desk.database.write(lambda _: time.sleep(0.5)))
-        await asyncio.sleep(0.3)  # the queue is being asked now, behind the block
+        due = time.monotonic() + 1
+        waiting = await service.run({"result": 2}, query={"scheduled_for": soon(1)})
+        await asyncio.sleep(due - 0.2 - time.monotonic())
+        blocked = asyncio.create_task(service.context.desk.database.write(lambda _: time.sleep(0.8)))
+        await asyncio.sleep(0.5)  # the queue is being asked now, behind the block
     await blocked
     assert state_of(tmp_path, waiting)[:2] == ("queued", None)
     assert engine.started == []
@@ -155,7 +156,7 @@ async def test_a_run_whose_lease_was_taken_away_changes_nothing(tmp_path: Path) 
     """The old worker drops it: no end, no result; its slot and its container are free again."""
     engine = FakeEngine()
     async with local_service(tmp_path, engine, concurrency=1) as service:
-        job_id = await service.run({"sleep": 0.3}, {"result": "mine"})
+        job_id = await service.run({"sleep": 1}, {"result": "mine"})
         await started(service, job_id)
         with other_process(tmp_path) as connection:
             taken = "UPDATE jobs SET worker_id = 'other', attempt = attempt + 1 WHERE id = ?"
@@ -169,13 +170,26 @@ async def test_a_run_whose_lease_was_taken_away_changes_nothing(tmp_path: Path) 
         assert (job["result"], job["attempt"]) == ("mine", 3), "the other one is dead, too"
 
 
+class Gated(FakeEngine):
+    """Its containers start when the test opens the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def start(self, spec: ContainerSpec) -> FakeChannel:
+        await self.gate.wait()
+        return await super().start(spec)
+
+
 async def test_a_lease_lost_before_the_script_starts_keeps_it_from_starting(tmp_path: Path) -> None:
     """The lease is looked at last thing before the job frame is sent."""
-    engine = FakeEngine(boot_s=0.3)
+    engine = Gated()
     async with local_service(tmp_path, engine) as service:
         job_id = await service.run({"log": "must not be"}, {"result": 1})
         with other_process(tmp_path) as connection:
             connection.execute("UPDATE jobs SET worker_id = 'other' WHERE id = ?", [job_id])
+        engine.gate.set()
         await until(lambda: not service.context.desk.live and not engine.living)
         job = await service.job(job_id)
         assert (job["running"], job["logs"], job["sandbox"]) == (True, "", None)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from executor import worker
+from executor.jobs.leases import give_up
 from executor.runtimes import bundled
 from executor.sandbox.fake import FakeChannel, FakeEngine
 from tests.service import LocalService, local_service
@@ -39,7 +40,7 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 async def fine(service: LocalService) -> bool:
     """Whether the only slot still works."""
     job = await service.ended(await service.run({"result": 1}))
-    return job["status"] == "success"
+    return bool(job["status"] == "success")
 
 
 async def test_a_bug_of_ours_fails_the_job_and_not_the_service(service: LocalService) -> None:
@@ -56,13 +57,12 @@ async def test_an_end_that_cannot_be_stored_is_stored_as_that(
     service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job without an end would be waited for for ever."""
-    right = worker.give_up
 
     def wrong(*args: Any) -> None:
-        monkeypatch.setattr(worker, "give_up", right)
+        monkeypatch.setattr("executor.worker.give_up", give_up)
         raise ValueError("nobody foresaw this")
 
-    monkeypatch.setattr(worker, "give_up", wrong)
+    monkeypatch.setattr("executor.worker.give_up", wrong)
     job = await service.ended(await service.run({"result": 1}))
     assert (job["status"], job["reason"]) == ("failure", "infrastructure")
     assert "could not be stored" in job["result"]["error"]["message"]
