@@ -107,6 +107,9 @@ class LiveJob:
                 telemetry.log.warning("output not stored yet", job=self.job_id, error=str(error))
                 self._dirty.set()
                 await asyncio.sleep(RETRY_S)
+            except Exception:  # noqa: BLE001 - the transaction that ends the run meets it again, and says so
+                telemetry.log.exception("BUG: output could not be stored", job=self.job_id)
+                return
             else:
                 for piece in pieces:
                     self.texts[piece.kind].taken(piece.text)
