@@ -37,7 +37,9 @@ def _shaped(result: dict[str, Any], raw: bytes) -> Response:
         return Response(raw, media_type="application/json")
     body = result.get("result")
     typed = isinstance(content_type, str) and HEADER_VALUE.fullmatch(content_type)
-    text = body if typed and isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    text = (
+        body if typed and isinstance(body, str) else json.dumps(body, separators=(",", ":"), allow_nan=False)
+    )
     status = asked if isinstance(asked, int) and 200 <= asked <= 599 else 200
     response = Response(
         b"" if status in BODILESS else text.encode("utf-8", "replace"),

@@ -42,6 +42,8 @@ class Listing(BaseModel):
     job_kinds: str | None = Field(None, description="comma-separated")
     is_skipped: bool | None = None
     is_flow_step: bool | None = None
+    suspended: bool | None = None
+    schedule_path: str | None = None
     has_null_parent: bool | None = None
     tag: str | None = None
     label: str | None = None

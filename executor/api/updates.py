@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from executor.api.context import Context, Ctx, InWorkspace
 from executor.api.jobs import JSON, whole_job
 from executor.api.models import json_object
-from executor.errors import NotFound
+from executor.errors import NotFound, Unavailable
 from executor.jobs.job import Job
 from executor.workspace.workspaces import Workspace
 
@@ -126,6 +126,9 @@ async def _events(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
                 update = await _update(ctx, workspace, job_id, want)
             except NotFound:
                 yield _event({"type": "notfound"})
+                return
+            except Unavailable as error:
+                yield _event({"type": "error", "error": str(error)})
                 return
             if update.has_news or update.state != state:
                 yield _event({"type": "update", **update.members}, update.raw)

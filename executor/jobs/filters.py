@@ -25,7 +25,10 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "running": lambda wanted: _is(jobs.c.state == "running", wanted),
     "success": lambda wanted: and_(jobs.c.status.is_not(None), _is(_GOOD, wanted)),
     "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),
-    "is_flow_step": lambda wanted: false() if wanted else true(),  # flows are not part of this version
+    # Flows, approvals and schedules are not part of this version: no job is of any of them.
+    "is_flow_step": lambda wanted: false() if wanted else true(),
+    "suspended": lambda wanted: false() if wanted else true(),
+    "schedule_path": lambda _: false(),
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,
     # Not LIKE, to which upper and lower case are the same in SQLite.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor.api import updates
+from executor.errors import Unavailable
 from tests.api.sse import following
 from tests.service import LocalService, local_service
 
@@ -127,6 +128,21 @@ async def test_a_completed_job_is_one_event(service: LocalService) -> None:
     async with following(service, job_id, "log_offset=1") as events:
         (event,) = await events.rest()
     assert (event["completed"], event["new_logs"], event["job"]["logs"]) == (True, "", "x")
+
+
+async def test_a_database_that_fails_is_an_event_too(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client knows then that the stream did not just break."""
+    job_id = await service.run({"result": 1})
+    await service.ended(job_id)
+
+    async def away(*_: object) -> None:
+        raise Unavailable("the database does not work")
+
+    monkeypatch.setattr(service.context.desk, "get", away)
+    async with following(service, job_id) as events:
+        assert await events.rest() == [{"type": "error", "error": "the database does not work"}]
 
 
 async def test_an_unknown_job_is_said_to_be_unknown(service: LocalService) -> None:
