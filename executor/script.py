@@ -35,18 +35,10 @@ def resolve_limits(asked: Mapping[str, Any], bounds: LimitBounds, where: str = "
     Raises BadInput naming the key: an unknown one, a value that is no positive number, or one above
     its maximum (docs/openflow.md section 6.1).
     """
-    known = type(bounds).model_fields
-    for key, value in asked.items():
-        if key not in known:
-            raise BadInput(
-                f"{where}.{key}: there is no such limit",
-                field=f"{where}.{key}",
-                remedy=f"use one of {', '.join(known)}",
-            )
-        check_limit(key, value, getattr(bounds, key).maximum, where)
+    check_limits(asked, bounds, where)
     values = {
         key: asked[key] if asked.get(key) is not None else min(bound.default, bound.maximum)
-        for key, bound in ((key, getattr(bounds, key)) for key in known)
+        for key, bound in ((key, getattr(bounds, key)) for key in type(bounds).model_fields)
     }
     return Limits(
         timeout_s=float(values["timeout_s"]),
@@ -57,6 +49,19 @@ def resolve_limits(asked: Mapping[str, Any], bounds: LimitBounds, where: str = "
         log_bytes=int(values["log_bytes"]),
         result_bytes=int(values["result_bytes"]),
     )
+
+
+def check_limits(asked: Mapping[str, Any], bounds: LimitBounds, where: str) -> None:
+    """Raise BadInput for the first key of `asked` that is no limit, or whose value `check_limit` refuses."""
+    known = type(bounds).model_fields
+    for key, value in asked.items():
+        if key not in known:
+            raise BadInput(
+                f"{where}.{key}: there is no such limit",
+                field=f"{where}.{key}",
+                remedy=f"use one of {', '.join(known)}",
+            )
+        check_limit(key, value, getattr(bounds, key).maximum, where)
 
 
 def check_limit(key: str, value: Any, maximum: float, where: str = "limits") -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, Unavailable
+from executor.errors import EngineError, EngineTransient, Reason, Unavailable
 from executor.jobs import store
 from executor.jobs.desk import Desk
 from executor.jobs.ending import Ending, canceled, ending, infrastructure
@@ -230,7 +230,7 @@ class Worker:
             return infrastructure(str(error))
         if live.cancel_asked.is_set():
             return await self._canceled(job, outcome.usage)
-        if isinstance(outcome, Failed) and outcome.reason.value == "cancelled":
+        if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
         return ending(outcome, job.limits.timeout_s)
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
-from executor.errors import BadInput
-from executor.script import check_limit
+from executor.script import check_limits
 from executor.settings import Bound, LimitBounds
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -45,15 +44,7 @@ class Policy(BaseModel):
 
 def check_policy(policy: Policy, bounds: LimitBounds) -> None:
     """Raise BadInput if the policy's limits are unknown or above the instance's maxima."""
-    known = type(bounds).model_fields
-    for key, value in policy.limits.items():
-        if key not in known:
-            raise BadInput(
-                f"policy.limits.{key}: there is no such limit",
-                field=f"policy.limits.{key}",
-                remedy=f"use one of {', '.join(known)}",
-            )
-        check_limit(key, value, getattr(bounds, key).maximum, "policy.limits")
+    check_limits(policy.limits, bounds, "policy.limits")
 
 
 def bounded_by(bounds: LimitBounds, limits: Mapping[str, Any]) -> LimitBounds:
