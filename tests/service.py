@@ -62,6 +62,12 @@ class LocalService:
         found: dict[str, Any] = response.json()
         return found
 
+    async def started(self, job_id: str) -> None:
+        """Wait until the job's script runs."""
+        async with asyncio.timeout(5):
+            while (await self.job(job_id)).get("sandbox") is None:
+                await asyncio.sleep(0.01)
+
     async def ended(self, job_id: str, timeout_s: float = 10) -> dict[str, Any]:
         """The job once it is completed."""
         async with asyncio.timeout(timeout_s):

@@ -27,6 +27,7 @@ async def test_the_pieces_of_a_log_and_stream_make_the_whole(service: LocalServi
     """Asking again and again with the offsets of the last answer misses and repeats nothing."""
     steps = [step for n in range(60) for step in ({"log": f"ä{n}\n"}, {"stream": f"{n},"}, {"sleep": 0.01})]
     job_id = await service.run(*steps, {"result": None})
+    await service.started(job_id)
     log, stream, log_offset, stream_offset, rounds = "", "", 0, 0, 0
     while True:
         answer = await service.get(

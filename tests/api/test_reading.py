@@ -31,13 +31,6 @@ async def cancel(service: LocalService, job_id: str, **more: Any) -> httpx.Respo
     return await post(service, f"jobs_u/queue/cancel/{job_id}", **more)
 
 
-async def started(service: LocalService, job_id: str) -> None:
-    """Wait until the job's script runs."""
-    async with asyncio.timeout(5):
-        while (await service.job(job_id)).get("sandbox") is None:
-            await asyncio.sleep(0.01)
-
-
 async def test_a_queued_job_says_that_it_waits(service: LocalService) -> None:
     """`QueuedJob`, with what it will run."""
     steps = '[{"result": 1}]'
@@ -56,7 +49,7 @@ async def test_a_queued_job_says_that_it_waits(service: LocalService) -> None:
 async def test_a_running_job_says_so_and_shows_its_log(service: LocalService) -> None:
     """Up to this moment."""
     job_id = await service.run({"log": "so far"}, {"sleep": 60})
-    await started(service, job_id)
+    await service.started(job_id)
     async with asyncio.timeout(5):
         while (job := await service.job(job_id))["logs"] != "so far":
             await asyncio.sleep(0.01)
@@ -202,7 +195,7 @@ async def test_cancelling_a_running_job_signals_and_then_kills_it(tmp_path: Path
     engine = FakeEngine()
     async with local_service(tmp_path, engine, cancel_grace_s=0.3) as service:
         job_id = await service.run({"log": "kept"}, {"sleep": 60})
-        await started(service, job_id)
+        await service.started(job_id)
         (container,) = engine.living.values()
         async with asyncio.timeout(1.3):
             await cancel(service, job_id)
@@ -217,7 +210,7 @@ async def test_a_script_that_heeds_the_signal_is_cancelled_all_the_same(tmp_path
     """Its result does not count any more."""
     async with local_service(tmp_path, cancel_grace_s=30) as service:
         job_id = await service.run({"sleep": 1}, {"result": 1})
-        await started(service, job_id)
+        await service.started(job_id)
         await cancel(service, job_id, json={"reason": None})
         job = await service.ended(job_id)
         assert (job["status"], job["canceled_reason"]) == ("canceled", "no reason given")
@@ -234,7 +227,7 @@ async def test_cancelling_a_completed_job_changes_nothing(service: LocalService)
 async def test_cancelling_twice_is_cancelling_once(service: LocalService) -> None:
     """One end, one result."""
     job_id = await service.run({"sleep": 60})
-    await started(service, job_id)
+    await service.started(job_id)
     await asyncio.gather(*(cancel(service, job_id, json={"reason": f"r{n}"}) for n in range(5)))
     assert (await service.ended(job_id))["status"] == "canceled"
 

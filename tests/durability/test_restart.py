@@ -62,19 +62,12 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def started(service: LocalService, job_id: str) -> None:
-    """Wait until the job's script runs."""
-    async with asyncio.timeout(5):
-        while (await service.job(job_id)).get("sandbox") is None:
-            await asyncio.sleep(0.01)
-
-
 async def test_a_graceful_stop_keeps_every_job_and_its_place(tmp_path: Path) -> None:
     """What ran is put back where it was, before what waited; each ends once, in the order of arrival."""
     first, second = FakeEngine(), FakeEngine()
     async with local_service(tmp_path, first, concurrency=2) as service:
         ids = [await service.run({"log": f"{n}\n"}, {"sleep": 0.8}, {"result": n}) for n in range(6)]
-        await started(service, ids[1])
+        await service.started(ids[1])
     assert first.living == {}, "the containers of interrupted runs are gone"
     for job_id in ids:
         assert state_of(tmp_path, job_id)[:2] == ("queued", None)
@@ -157,7 +150,7 @@ async def test_a_run_whose_lease_was_taken_away_changes_nothing(tmp_path: Path) 
     engine = FakeEngine()
     async with local_service(tmp_path, engine, concurrency=1) as service:
         job_id = await service.run({"sleep": 1}, {"result": "mine"})
-        await started(service, job_id)
+        await service.started(job_id)
         with other_process(tmp_path) as connection:
             taken = "UPDATE jobs SET worker_id = 'other', attempt = attempt + 1 WHERE id = ?"
             connection.execute(taken, [job_id])
@@ -187,6 +180,7 @@ async def test_a_lease_lost_before_the_script_starts_keeps_it_from_starting(tmp_
     engine = Gated()
     async with local_service(tmp_path, engine) as service:
         job_id = await service.run({"log": "must not be"}, {"result": 1})
+        await until(lambda: job_id in service.context.desk.live)
         with other_process(tmp_path) as connection:
             connection.execute("UPDATE jobs SET worker_id = 'other' WHERE id = ?", [job_id])
         engine.gate.set()
@@ -208,7 +202,7 @@ async def test_a_database_that_is_locked_for_a_while_loses_nothing(
     async with local_service(tmp_path, concurrency=4) as service:
         lines = [step for n in range(8) for step in ({"log": f"{n}\n"}, {"sleep": 0.1})]
         ids = [await service.run(*lines, {"result": n}) for n in range(6)]
-        await started(service, ids[3])
+        await service.started(ids[3])
         with other_process(tmp_path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             asking = asyncio.create_task(service.submit({"result": "during"}))
