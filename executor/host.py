@@ -90,6 +90,7 @@ class Process:
     comm: str
     state: str
     parent: int
+    started_ticks: int  # since boot; with the pid it names one process, also while that changes its program
     argv: tuple[str, ...]
 
     @property
@@ -238,7 +239,7 @@ def read_process(pid: int, proc: Path) -> Process | None:
     comm, _, rest = stat.partition("(")[2].rpartition(")")
     fields = rest.split()
     arguments = tuple(part.decode(errors="replace") for part in argv.split(b"\0") if part)
-    return Process(pid, comm, fields[0], int(fields[1]), arguments)
+    return Process(pid, comm, fields[0], int(fields[1]), int(fields[19]), arguments)
 
 
 def process_of(pid_file: Path, comm: str, places: Places) -> Process | None:
@@ -287,7 +288,7 @@ def end_process(process: Process, proc: Path) -> None:
     """End exactly this process: ask, then insist; raise EngineUnreachable if it stays."""
     for number, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 10.0)):
         now = read_process(process.pid, proc)
-        if now is None or now.argv != process.argv or not now.is_alive:
+        if now is None or now.started_ticks != process.started_ticks or not now.is_alive:
             return
         os.kill(process.pid, number)
         deadline = time.monotonic() + patience_s

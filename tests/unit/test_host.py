@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from executor.errors import EngineError, EngineUnreachable
 from executor.host import Places, Process
 
 DEBIAN = {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12"}
+STARTED = 900
 OUR_CONTAINERD = ("containerd", "--config", "/var/run/docker/containerd/containerd.toml")
 
 
@@ -37,7 +39,7 @@ def add_process(places: Places, pid: int, comm: str, state: str = "S", argv: tup
     """Make /proc show one more process."""
     folder = places.proc / str(pid)
     folder.mkdir()
-    (folder / "stat").write_text(f"{pid} ({comm}) {state} 1 {pid} {pid} 0 -1 4194560\n")
+    (folder / "stat").write_text(f"{pid} ({comm}) {state} 1 {pid} {pid} 0 -1 4194560 {'0 ' * 12}{STARTED}\n")
     (folder / "cmdline").write_bytes(b"".join(part.encode() + b"\0" for part in argv))
 
 
@@ -51,7 +53,7 @@ def cleared(places: Places) -> list[str]:
 def test_process_whose_name_has_parentheses_is_read_right(places: Places) -> None:
     """The name ends at the last parenthesis of its line."""
     add_process(places, 7, "a) Z (b", argv=("x", "y z"))
-    assert host.read_process(7, places.proc) == Process(7, "a) Z (b", "S", 1, ("x", "y z"))
+    assert host.read_process(7, places.proc) == Process(7, "a) Z (b", "S", 1, STARTED, ("x", "y z"))
 
 
 def test_pid_file_of_a_living_dockerd_names_it(places: Places) -> None:
@@ -118,7 +120,7 @@ def test_only_dockers_own_living_containerd_is_an_orphan(
     comm: str, state: str, argv: tuple[str, ...], expected: bool
 ) -> None:
     """Name, state and configuration path must all fit before a process is ended."""
-    assert host.is_dockers_containerd(Process(7, comm, state, 1, argv)) is expected
+    assert host.is_dockers_containerd(Process(7, comm, state, 1, STARTED, argv)) is expected
 
 
 def test_end_process_ends_exactly_that_process() -> None:
@@ -131,9 +133,12 @@ def test_end_process_ends_exactly_that_process() -> None:
 
 
 def test_end_process_leaves_another_process_with_the_same_pid_alone() -> None:
-    """A pid that was given to another program in the meantime is not touched."""
+    """A pid that was given to another process in the meantime is not touched."""
     with subprocess.Popen(["sleep", "60"]) as sleeper:
-        host.end_process(Process(sleeper.pid, "containerd", "S", 1, OUR_CONTAINERD), Path("/proc"))
+        found = host.read_process(sleeper.pid, Path("/proc"))
+        assert found is not None
+        earlier = dataclasses.replace(found, started_ticks=found.started_ticks - 1)
+        host.end_process(earlier, Path("/proc"))
         assert sleeper.poll() is None
         sleeper.kill()
 
