@@ -151,7 +151,7 @@ def as_of_the_compiler(failed: Failed, order: Order) -> Failed:
     if failed.reason in ABOUT_THE_SCRIPT:
         return failed
     timeout_s = order.limits.timeout_s if failed.reason is Reason.TIMEOUT else None
-    message = f"in {order.runtime.manifest.label!r}: {failed.message}"
+    message = f'in "{order.runtime.manifest.label}": {failed.message}'
     return replace(failed, message=message, timeout_s=timeout_s)
 
 

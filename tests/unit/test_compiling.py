@@ -148,10 +148,10 @@ async def test_a_program_that_is_not_kept_runs_all_the_same(tmp_path: Path) -> N
     ("steps", "reason", "says"),
     [
         ([{"exit": 1}], Reason.SCRIPT_ERROR, 'exit code for "x build": 1, last log lines:\nnot well formed'),
-        ([{"oom": True}, {"exit": 137}], Reason.OUT_OF_MEMORY, "in 'x build': "),
+        ([{"oom": True}, {"exit": 137}], Reason.OUT_OF_MEMORY, 'in "x build": '),
         ([{"oom": True}, {"exit": 137}], Reason.OUT_OF_MEMORY, "memory_mb: 99"),
-        ([{"stopped": "timeout"}], Reason.TIMEOUT, "in 'x build': execution error:\njob process terminated"),
-        ([{"stopped": "result_too_large"}], Reason.RESULT_TOO_LARGE, "in 'x build': the result exceeded"),
+        ([{"stopped": "timeout"}], Reason.TIMEOUT, 'in "x build": execution error:\njob process terminated'),
+        ([{"stopped": "result_too_large"}], Reason.RESULT_TOO_LARGE, 'in "x build": the result exceeded'),
         (
             [{"error": {"name": "ExecutionErr", "message": "no module m", "reason": "dependency_error"}}],
             Reason.DEPENDENCY_ERROR,

@@ -3,7 +3,8 @@
 //
 // The other side is jobinit, process 1 of the container. Descriptor 3 takes one newline when this
 // has booted and later exactly one JSON document; descriptor 4 ends when there is a job. By then
-// ./main.go is in place. What the compiler complains about goes to the log.
+// ./main.go is in place. What the compiler complains about goes to the log. The one argument is
+// how many MiB the heap of the compiler may take.
 //
 // Compiler and linker are called directly, with the standard library compiled ahead: the go
 // command would look at every package again, which takes longer than both.
@@ -27,6 +28,9 @@ const (
 
 func main() {
 	runtime.GOMAXPROCS(1) // the cores are the compiler's
+	if len(os.Args) == 2 {
+		os.Setenv("GOMEMLIMIT", os.Args[1]+"MiB") // from there on it collects more, rather than die
+	}
 	channel := os.NewFile(3, "result channel")
 	channel.WriteString("\n")
 	jobs := os.NewFile(4, "job channel")
