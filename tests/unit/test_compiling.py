@@ -167,9 +167,9 @@ async def test_a_failed_compilation_is_the_job_s_end_and_says_so(
         assert isinstance(outcome, Failed)
         assert outcome.reason is reason
         assert says in outcome.message
+        assert (outcome.timeout_s == 0.5) == (reason is Reason.TIMEOUT), "the limit that was struck"
     assert bench.log == "not well formed\n" * 2
     assert (len(bench.started("compile")), len(bench.started("job"))) == (2, 0)
-    assert (outcome.timeout_s == 0.5) == (reason is Reason.TIMEOUT)
 
 
 async def test_what_a_compiler_says_that_succeeds_is_no_job_s_log(bench: Bench) -> None:
