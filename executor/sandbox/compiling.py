@@ -106,15 +106,22 @@ class Compiling:
     def _keep(self, order: Order, key: str, value: bytes) -> bytes:
         program = decoded(value, order.runtime)
         if self._programs is not None:
-            self._programs.put(order.workspace, key, program)
+            try:
+                self._programs.put(order.workspace, key, program)
+            except OSError as error:
+                telemetry.log.warning("a program cannot be kept", error=str(error))
         return program
 
     def _take(self, workspace: str, key: str, target: Path) -> bool:
         return self._programs is not None and self._programs.take(workspace, key, target)
 
     def _place(self, workspace: str, key: str, program: bytes, target: Path) -> None:
-        if not self._take(workspace, key, target):  # not kept, or gone again already
+        if self._take(workspace, key, target):
+            return
+        try:  # it is not kept, or gone again already
             write_program(target, program)
+        except OSError as error:
+            raise EngineError(f"the program cannot be written: {error}") from error
 
 
 def program_key(image: str, compiler: Runtime, script: Script) -> str:

@@ -33,14 +33,9 @@ class Programs:
         kept = self._path(workspace, key)
         try:
             os.utime(kept)
-            try:
-                os.link(kept, target)
-            except FileNotFoundError:
-                raise
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(kept, target)
-                target.chmod(MODE)
-        except FileNotFoundError:
+            _link_or_copy(kept, target)
+        except OSError:  # not there, or of no use
+            target.unlink(missing_ok=True)
             return False
         return True
 
@@ -87,6 +82,14 @@ class Programs:
         if not WORKSPACE.fullmatch(workspace) or not KEY.fullmatch(key):
             raise AssertionError(f"BUG: {workspace!r}/{key!r} cannot be a program's place")
         return self._folder / workspace / key
+
+
+def _link_or_copy(kept: Path, target: Path) -> None:
+    try:
+        os.link(kept, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(kept, target)
+        target.chmod(MODE)
 
 
 def write_program(path: Path, program: bytes) -> None:

@@ -144,6 +144,21 @@ async def test_a_program_that_is_not_kept_runs_all_the_same(tmp_path: Path) -> N
     assert len(bench.started("compile")) == 2
 
 
+async def test_a_full_disk_keeps_no_program_and_is_our_trouble(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the kept programs have no room, the job runs."""
+    (tmp_path / "programs").write_text("in the way")
+    assert isinstance(await bench.run(PROGRAM), Returned)
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(EngineError, match="cannot be written: no space left"):
+        await bench.run(PROGRAM)
+
+
 @pytest.mark.parametrize(
     ("steps", "reason", "says"),
     [
