@@ -57,7 +57,7 @@ class ContainerSpec:
     name: str
     image: str
     hardening: Hardening
-    entrypoint: tuple[str, ...] = ()  # empty: the image's own
     labels: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     hostname: str = "job"
+    entrypoint: tuple[str, ...] = ()  # empty: the image's own
