@@ -13,9 +13,11 @@ from pathlib import Path
 
 from executor.runtimes import Runtime, Runtimes
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
 from executor.sandbox.engine import Engine
 from executor.sandbox.images import Images
+from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.settings import Settings
 
@@ -48,16 +50,22 @@ class ImageTags:
 
     async def tag(self, runtime: Runtime) -> str:
         """The tag, computed anew (it hashes files) until the image is there."""
-        if runtime.name not in self._settled:
+        if runtime.image_name not in self._settled:
             tag = await asyncio.to_thread(self._compute, runtime)
             if not await self._engine.has_image(tag):
                 return tag
-            self._settled[runtime.name] = tag
-        return self._settled[runtime.name]
+            self._settled[runtime.image_name] = tag
+        return self._settled[runtime.image_name]
 
 
-def make_sandbox(parts: Parts, folder: Path, instance: str, worker: str) -> Sandbox:
-    """A sandbox on these parts whose containers carry the instance's and the worker's label."""
+def make_sandbox(
+    parts: Parts, folder: Path, instance: str, worker: str, programs: Programs | None = None
+) -> Sandbox:
+    """A sandbox on these parts whose containers carry the instance's and the worker's label.
+
+    Without `programs` every script is compiled anew.
+    """
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker)
+    compiling = Compiling(tags.tag, programs)
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling)

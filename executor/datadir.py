@@ -28,6 +28,11 @@ def containers(settings: Settings) -> Path:
     return settings.data_dir / "containers"
 
 
+def programs(settings: Settings) -> Path:
+    """Where compiled programs are kept, each workspace's apart."""
+    return settings.data_dir / "programs"
+
+
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the directory for one service; raises ConfigurationError if another one has it."""

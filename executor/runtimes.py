@@ -9,12 +9,21 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from executor.errors import ConfigurationError
 
@@ -36,6 +45,30 @@ class _Limits(BaseModel):
     minimum: _Minimum = _Minimum()
 
 
+class CompileLimits(BaseModel):
+    """What one compilation may use; it is not counted in the job's own limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: PositiveFloat = 60
+    memory_mb: PositiveInt = 512
+    cpus: PositiveFloat = 1
+    pids: PositiveInt = 128
+    tmp_mb: PositiveInt = 128
+    log_bytes: PositiveInt = 256 * 1024
+    result_bytes: PositiveInt = 64 * 1024 * 1024
+
+
+class Compile(BaseModel):
+    """How a script becomes a program before it runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runner: tuple[str, ...] = Field(min_length=1)
+    label: str
+    limits: CompileLimits = CompileLimits()
+
+
 class _Conformance(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,6 +85,7 @@ class Manifest(BaseModel):
     extensions: tuple[str, ...] = ()
     source: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     runner: tuple[str, ...] = Field(min_length=1)
+    run_image: Literal["base"] | None = None
     label: str
     cancel_signal: Literal["SIGINT", "SIGTERM"] = "SIGINT"
     result: Literal["channel", "output"] = "channel"
@@ -59,6 +93,7 @@ class Manifest(BaseModel):
     network: Literal["none"] = "none"
     out_of_memory: tuple[str, ...] = ()
     limits: _Limits = _Limits()
+    compile: Compile | None = None
     conformance: _Conformance = _Conformance()
 
     @field_validator("out_of_memory")
@@ -70,6 +105,12 @@ class Manifest(BaseModel):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return patterns
+
+    @model_validator(mode="after")
+    def _has_a_program_to_run_elsewhere(self) -> Manifest:
+        if self.run_image is not None and self.compile is None:
+            raise ValueError("run_image needs [compile]: without it nothing of the language is in that image")
+        return self
 
 
 @dataclass(frozen=True)
@@ -87,6 +128,27 @@ class Runtime:
         if self.manifest.merge_stderr:
             flags.append("--merge-stderr")
         return ["/executor/jobinit", *flags, "--", *self.manifest.runner]
+
+    @property
+    def image_name(self) -> str:
+        """The image that its scripts run in: the language's own, unless the manifest names another."""
+        return self.manifest.run_image or self.name
+
+    @property
+    def compiler(self) -> Runtime | None:
+        """What makes programs of its scripts, itself a runtime, in the language's own image."""
+        how = self.manifest.compile
+        if how is None:
+            return None
+        own = Manifest(
+            title=self.manifest.title, source=self.manifest.source, runner=how.runner, label=how.label
+        )
+        return replace(self, manifest=own)
+
+    @property
+    def stages(self) -> list[Runtime]:
+        """What a script goes through, each in a container of its own: the compiler, if any, and the run."""
+        return [self] if (compiler := self.compiler) is None else [compiler, self]
 
 
 @dataclass(frozen=True)

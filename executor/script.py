@@ -122,6 +122,8 @@ class Failed:
     exit_code: int | None = None
     usage: Usage = Usage()
     stream: str = ""
+    timeout_s: float | None = None
+    """The time limit that was struck, where it was not the job's own."""
 
     def as_json(self, **more: Any) -> bytes:
         """The failure as it is stored in the result's place: `{"error": {…}}`."""

@@ -84,6 +84,9 @@ class Settings(BaseSettings):
         5, description="from a cancellation's signal to the kill, in seconds"
     )
     drain_s: PositiveFloat = Field(30, description="how long a stopping service lets running jobs go on")
+    programs_mb: PositiveInt = Field(
+        1024, description="compiled programs kept, in MiB; the least recently used go first"
+    )
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
     runtimes: str | None = Field(
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"

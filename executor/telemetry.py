@@ -38,6 +38,16 @@ start_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=registry,
 )
+compile_seconds = Histogram(
+    "executor_compile_seconds",
+    "From the call for a compiler's container until the program is there, in seconds.",
+    ["language"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=registry,
+)
+programs_reused = Counter(
+    "executor_programs_reused_total", "Runs whose program was there already.", ["language"], registry=registry
+)
 engine_retries = Counter(
     "executor_engine_retries_total", "Engine calls that were repeated.", registry=registry
 )

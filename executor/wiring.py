@@ -24,8 +24,9 @@ from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.engine import Engine
+from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
-from executor.settings import Settings
+from executor.settings import MIB, Settings
 from executor.storage.database import Database, migrate
 from executor.worker import Worker
 from executor.workspace.workspaces import Workspaces
@@ -82,8 +83,10 @@ class Service:
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
+            programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
+            programs.sweep()
             sandbox = make_sandbox(
-                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4())
+                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
             )
             sandbox.cleanup.sweep_folders()
             worker = self.worker = self._worker(desk, sandbox, workspaces)
@@ -184,7 +187,7 @@ async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk:
         await _check("database", partial(_database, database)),
     ]
     found += [
-        await _check(f"image {runtime.name}", partial(_image, sandbox, runtime)) for runtime in runtimes
+        await _check(f"image {runtime.name}", partial(_images, sandbox, runtime)) for runtime in runtimes
     ]
     return [*found, Check("accepting", not desk.closed, "stopping" if desk.closed else "taking jobs")]
 
@@ -207,7 +210,9 @@ async def _database(database: Database) -> tuple[bool, str]:
     return True, database.engine.dialect.name
 
 
-async def _image(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
-    tag = await sandbox.image_of(runtime)
-    there = await sandbox.engine.has_image(tag)
-    return there, tag if there else f"{tag} is missing; run `executor images build`"
+async def _images(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
+    tags = [await sandbox.image_of(stage) for stage in runtime.stages]
+    missing = [tag for tag in tags if not await sandbox.engine.has_image(tag)]
+    if missing:
+        return False, f"{missing[0]} is missing; run `executor images build`"
+    return True, ", ".join(tags)

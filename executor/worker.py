@@ -221,6 +221,7 @@ class Worker:
                 log=lambda text: live.tell("log", text),
                 stream=lambda text: live.tell("stream", text),
             ),
+            workspace=job.workspace_id,
         )
         try:
             outcome = await self._sandbox.run(order)

@@ -123,11 +123,10 @@ def _engine(info: EngineInfo) -> list[Finding]:
 
 
 async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:
-    tag = await sandbox.image_of(runtimes.by_name[name])
-    there = await sandbox.engine.has_image(tag)
-    return Finding(
-        f"image {name}", there, tag if there else f"{tag} is missing", "run `executor images build`"
-    )
+    tags = [await sandbox.image_of(stage) for stage in runtimes.by_name[name].stages]
+    missing = [tag for tag in tags if not await sandbox.engine.has_image(tag)]
+    detail = f"{missing[0]} is missing" if missing else ", ".join(tags)
+    return Finding(f"image {name}", not missing, detail, "run `executor images build`")
 
 
 async def _isolation(settings: Settings, sandbox: Sandbox, runtimes: Runtimes) -> list[Finding]:

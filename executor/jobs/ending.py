@@ -46,7 +46,7 @@ def ending(outcome: Outcome, timeout_s: float) -> Ending:
                 outcome.as_json(),
                 reason=outcome.reason.value,
                 canceled_by="timeout" if timed_out else None,
-                canceled_reason=f"duration > {timeout_s:g}" if timed_out else None,
+                canceled_reason=f"duration > {outcome.timeout_s or timeout_s:g}" if timed_out else None,
                 memory_peak_bytes=outcome.usage.memory_peak_bytes,
                 cpu_ms=outcome.usage.cpu_ms,
             )

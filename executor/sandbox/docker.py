@@ -210,6 +210,7 @@ def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     config: dict[str, Any] = api.create_container_config(
         image=spec.image,
         command=None,
+        entrypoint=list(spec.entrypoint) or None,
         hostname=spec.hostname,
         user=f"{spec.hardening.uid}:{spec.hardening.gid}",
         stdin_open=True,

@@ -98,12 +98,13 @@ def folder_files(
 
 def runtime_dockerfile(runtime: Runtime, dockerfile: str) -> str:
     """A language's Dockerfile with the end that all languages share: its folder, the user, jobinit."""
+    first = runtime.stages[0]
     return (
         f"{dockerfile.rstrip()}\n"
         "COPY runtime/ /executor/runtime/\n"
         "USER 65532:65532\n"
         "WORKDIR /job\n"
-        f"ENTRYPOINT {json.dumps(runtime.jobinit_argv)}\n"
+        f"ENTRYPOINT {json.dumps(first.jobinit_argv)}\n"
         "CMD []\n"
     )
 

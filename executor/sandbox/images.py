@@ -91,8 +91,11 @@ class Images:
         return [self._plan_of_distro(), *self._plans(recipes)]
 
     def tag_for(self, runtime: Runtime | str) -> str:
-        """The tag of a language's image, present or not; asks the engine at most once per object."""
-        name = runtime if isinstance(runtime, str) else runtime.name
+        """The tag of a language's own image, or of the one a runtime runs in, present or not.
+
+        Asks the engine at most once per object.
+        """
+        name = runtime if isinstance(runtime, str) else runtime.image_name
         return self._recipes[name].tag
 
     def missing(self) -> list[str]:
@@ -199,13 +202,18 @@ class Images:
     # ------------------------------------------------------------ building
 
     def _wanted(self, only: Iterable[str] | None) -> list[str]:
+        """The images that these languages need by themselves, not only as parents of others."""
         if only is None:
-            return self._runtimes.names()
+            return self._images_of(self._runtimes)
         found = [(name, self._runtimes.find(name)) for name in only]
         if unknown := [name for name, runtime in found if runtime is None]:
             known = ", ".join(self._runtimes.names())
             raise ConfigurationError(f"no language is called {unknown[0]!r}; there are: {known}")
-        return sorted({runtime.name for _, runtime in found if runtime})
+        return self._images_of(runtime for _, runtime in found if runtime)
+
+    @staticmethod
+    def _images_of(runtimes: Iterable[Runtime]) -> list[str]:
+        return sorted({stage.image_name for runtime in runtimes for stage in runtime.stages})
 
     def _is_any_due(self, wanted: list[str]) -> bool:
         return any(_needs_building(plan) for plan in self._plans(self._recipes) if plan.name in wanted)

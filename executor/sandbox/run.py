@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, Protocol
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ImageMissing
@@ -22,7 +23,7 @@ from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready,
 from executor.sandbox.hardening import effective_limits, harden
 from executor.sandbox.spec import Bind, ContainerSpec
 from executor.sandbox.verdict import Account, judge
-from executor.script import Isolation, Limits, Outcome, Script
+from executor.script import Failed, Isolation, Limits, Outcome, Script
 
 INLINE_ARGS_BYTES_MAX = 1024 * 1024
 BOOT_S = 60
@@ -33,6 +34,7 @@ STREAM_END_S = 10
 """How long a killed container's stream may take to end."""
 INBOX = "/executor/in"
 ARGS_FILE = "args.json"
+PROGRAM_FILE = "program"
 
 Told = Callable[[str], None]
 
@@ -69,6 +71,8 @@ class Order:
     limits: Limits
     cancellation: Cancellation
     listener: Listener = Listener()
+    workspace: str = "main"
+    role: Literal["job", "compile"] = "job"
 
     @property
     def args_as_file(self) -> bool:
@@ -91,6 +95,15 @@ class Order:
         )
 
 
+class Compiler(Protocol):
+    """Makes programs of scripts whose language compiles; executor.sandbox.compiling is the one."""
+
+    async def provide(
+        self, order: Order, run: Callable[[Order], Awaitable[Outcome]], target: Path
+    ) -> Failed | None:
+        """Put the order's program at `target`, compiling it by `run` if need be; or say why there is none."""
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """Runs scripts in containers of `engine`; `folder` holds the containers' own directories."""
@@ -101,10 +114,12 @@ class Sandbox:
     folder: Path
     instance: str
     worker: str
+    compiler: Compiler
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
 
+        A script of a language that compiles has been through another container before, if it is new.
         Raises EngineTransient when it is not known whether the script ran (the stream was lost), and
         EngineError when the engine refuses for good.
         """
@@ -112,7 +127,12 @@ class Sandbox:
         image = await self.image_of(order.runtime)
         self.cleanup.owns(order.name)
         try:
-            return await self._live(self._spec(order, image), order)
+            spec = self._spec(order, image)
+            if order.runtime.compiler is not None:
+                program = self.folder / order.name / PROGRAM_FILE
+                if (failed := await self.compiler.provide(order, self.run, program)) is not None:
+                    return failed
+            return await self._live(spec, order)
         except ImageMissing as error:
             raise EngineError(
                 f"the image of {order.runtime.name} ({image}) is missing; run `executor images build`"
@@ -129,7 +149,8 @@ class Sandbox:
             name=order.name,
             image=image,
             hardening=harden(order.runtime, order.limits),
-            labels={LABEL: self.instance, LABEL_ROLE: "job", LABEL_WORKER: self.worker},
+            entrypoint=tuple(order.runtime.jobinit_argv),
+            labels={LABEL: self.instance, LABEL_ROLE: order.role, LABEL_WORKER: self.worker},
             binds=(Bind(inbox.resolve(), INBOX),),
         )
 

@@ -60,3 +60,4 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     hostname: str = "job"
+    entrypoint: tuple[str, ...] = ()  # empty: the image's own

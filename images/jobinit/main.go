@@ -14,7 +14,8 @@ import (
 )
 
 const usageText = `usage: jobinit [--root DIR] --source FILE [--result channel|output] [--merge-stderr] -- RUNNER [ARGUMENT...]
-       jobinit args NAME...`
+       jobinit args NAME...
+       jobinit exec PROGRAM`
 
 // options are the command line, which comes from a language's manifest.
 type options struct {
@@ -32,6 +33,9 @@ func (o options) inDir() string     { return filepath.Join(o.root, "executor", "
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "args" {
 		os.Exit(printArgs(os.Args[2:], os.Stdout, os.Stderr))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "exec" {
+		os.Exit(execProgram(os.Args[2], os.Stderr))
 	}
 	chosen, err := parseOptions(os.Args[1:])
 	if err != nil {

@@ -115,7 +115,7 @@ def test_doctor_without_an_engine_says_what_to_do(tmp_path: Path) -> None:
 
 def test_images_are_listed() -> None:
     plans = json.loads(executor("images", "list", "--json").stdout)
-    assert {"distro", "builder", "base", "bash", "deno", "python3"} <= {plan["name"] for plan in plans}
+    assert {"distro", "builder", "base", "bash", "deno", "go", "python3"} <= {plan["name"] for plan in plans}
     assert all(plan["present"] for plan in plans)
 
 

@@ -29,12 +29,13 @@ HELLO = {
     "python3": "def main(n: int):\n    return n + 1\n",
     "deno": "export function main(n: number) { return n + 1 }\n",
     "bash": 'n="$1"\necho $((n + 1)) > result.json\n',
+    "go": "package inner\n\nfunc main(n int) int { return n + 1 }\n",
 }
 
 
 def test_a_hundred_jobs_at_once_all_end_right_and_leave_nothing(service: RealService) -> None:
     languages = list(HELLO)
-    ids = [service.submit(languages[n % 3], HELLO[languages[n % 3]], {"n": n}) for n in range(100)]
+    ids = [service.submit(languages[n % 4], HELLO[languages[n % 4]], {"n": n}) for n in range(100)]
     results = [service.ended(job_id, 300)["result"] for job_id in ids]
     assert results == [n + 1 for n in range(100)]
     service.await_no_containers(5)
@@ -71,7 +72,7 @@ def test_jobs_never_see_each_other(service: RealService) -> None:
     service.http.post(f"/api/w/main/jobs_u/queue/cancel/{planted}", json={})
 
 
-@pytest.mark.parametrize("language", ["python3", "deno", "bash"])
+@pytest.mark.parametrize("language", ["python3", "deno", "bash", "go"])
 def test_a_time_out_ends_every_process_within_a_second(service: RealService, language: str) -> None:
     marker = f"7{uuid.uuid4().int % 10**9}"
     scripts = {
@@ -80,6 +81,8 @@ def test_a_time_out_ends_every_process_within_a_second(service: RealService, lan
         "deno": f"export async function main() {{ new Deno.Command('sleep', {{ args: ['{marker}'] }}).spawn();"
         " console.log('up'); await new Promise(r => setTimeout(r, 60000)) }",
         "bash": f"trap '' TERM INT\n(setsid sleep {marker} &)\necho up\nsleep {marker}\n",
+        "go": 'package inner\n\nimport (\n\t"os/exec"\n\t"time"\n)\n\nfunc main() {\n\t'
+        f'exec.Command("setsid", "sleep", "{marker}").Start()\n\tprintln("up")\n\ttime.Sleep(time.Hour)\n}}\n',
     }
     job_id = service.submit(language, scripts[language], limits={"timeout_s": 2})
     service.running(job_id)

@@ -28,13 +28,13 @@ def test_the_curl_examples_answer_as_shown(service: RealService) -> None:
         assert response.text == answer
 
 
-def test_the_run_example_prints_what_is_shown(tmp_path: Path) -> None:
-    match = re.search(
-        r"\$ cat hello.py\n(.*?)\n\n    \$ .venv/bin/executor (run [^\n]*)\n(.*?)\n\n", README, re.DOTALL
-    )
+@pytest.mark.parametrize("name", ["hello.py", "sum.go"])
+def test_the_run_examples_print_what_is_shown(tmp_path: Path, name: str) -> None:
+    pattern = rf"\$ cat {re.escape(name)}\n(.*?)\n\n    \$ .venv/bin/executor (run [^\n]*)\n(.*?)\n\n"
+    match = re.search(pattern, README, re.DOTALL)
     assert match is not None
     source, command, output = match.groups()
-    (tmp_path / "hello.py").write_text(re.sub(r"^    ", "", source, flags=re.MULTILINE))
+    (tmp_path / name).write_text(re.sub(r"^    ", "", source, flags=re.MULTILINE))
     done = subprocess.run(
         [sys.executable, "-m", "executor", *command.split()],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,7 @@ def test_the_container_has_one_stdin_and_no_environment(monkeypatch: pytest.Monk
     monkeypatch.setenv("EXECUTOR_TOKEN", "a-secret-token")
     told = container_config(API, spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)))
     assert (told["OpenStdin"], told["StdinOnce"], told["AttachStdin"]) == (True, True, True)
+    assert told["Entrypoint"] is None, "the image's own"
     assert not told.get("Tty")
     assert not told.get("Env")
     assert not told.get("Volumes")
@@ -187,3 +189,9 @@ def test_the_container_has_one_stdin_and_no_environment(monkeypatch: pytest.Monk
     assert told["User"] == f"{JOB_UID}:{JOB_UID}"
     assert told["Labels"] == {"executor": "instance"}
     assert "a-secret-token" not in str(told)
+
+
+def test_a_runner_that_is_not_the_image_s_own_is_told_to_the_engine() -> None:
+    """A program runs in an image that knows nothing of its language."""
+    spec = replace(spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)), entrypoint=("a", "b"))
+    assert container_config(API, spec)["Entrypoint"] == ["a", "b"]

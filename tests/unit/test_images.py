@@ -259,6 +259,23 @@ def test_language_ends_with_its_folder_its_user_and_jobinit(bench: Bench) -> Non
     )
 
 
+def test_language_that_compiles_needs_its_own_image_and_the_one_it_runs_in(bench: Bench) -> None:
+    """By hand its own image compiles; a base that has gone is built again though no child needs it."""
+    manifest = MANIFEST + 'run_image = "base"\n[compile]\nrunner = ["make"]\nlabel = "sh build"\n'
+    bench.write("runtimes/shell/runtime.toml", manifest)
+    assert bench.build() == ["builder", "base", "shell"]
+    assert bench.api.contexts["shell"]["Dockerfile"].decode().count('"--", "make"]') == 1
+    (runtime,) = scan(str(bench.folder / "runtimes"))
+    images = bench.images
+    assert [images.tag_for(stage).split(":")[0] for stage in runtime.stages] == [
+        "executor/shell",
+        "executor/base",
+    ]
+    assert bench.images.tag_for("shell") == images.tag_for(runtime.stages[0])
+    bench.api.remove_image(images.tag_for(runtime))
+    assert bench.build() == ["base"]
+
+
 def test_failed_build_names_its_step_and_leaves_no_tag(bench: Bench) -> None:
     """What was built before the failure stays and is not built again."""
     bench.api.failing = "shell"

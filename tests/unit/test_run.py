@@ -13,6 +13,7 @@ import pytest
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import Runtime, scan
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.compiling import Compiling
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
@@ -29,7 +30,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.engine = FakeEngine()
         self.cleanup = Cleanup(self.engine, folder, "test", "worker")
-        self.sandbox = Sandbox(self.engine, self.cleanup, self._image_of, folder, "test", "worker")
+        compiler = Compiling(self._image_of, None)
+        self.sandbox = Sandbox(self.engine, self.cleanup, self._image_of, folder, "test", "worker", compiler)
         self.runtime = scan().by_name["python3"]
         self.log = ""
         self.claims: list[Isolation] = []
@@ -92,6 +94,7 @@ async def test_isolation_is_told_as_it_is(bench: Bench) -> None:
     assert (told.image, told.network, told.container) == ("image-of-python3", "none", "c1")
     assert (told.memory_mb, told.pids) == (99, 77)
     assert spec.hardening.memory_bytes == 99 << 20
+    assert spec.entrypoint == tuple(bench.runtime.jobinit_argv)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import Runtime, scan
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.compiling import Compiling
 from executor.sandbox.fake import FakeChannel, FakeContainer, FakeEngine
 from executor.sandbox.run import Cancellation, Order, Sandbox
 from executor.script import Failed, Limits, Script, resolve_limits
@@ -34,7 +35,9 @@ async def run(
     async def image_of(runtime: Runtime) -> str:
         return runtime.name
 
-    sandbox = Sandbox(engine, Cleanup(engine, folder, "i", "w"), image_of, folder, "i", "w")
+    sandbox = Sandbox(
+        engine, Cleanup(engine, folder, "i", "w"), image_of, folder, "i", "w", Compiling(image_of, None)
+    )
     script = Script("bash", json.dumps(steps))
     chosen: Limits = replace(LIMITS, **limits)
     order = Order("c1", scan().by_name["bash"], script, chosen, cancellation or Cancellation(0.05))

@@ -30,7 +30,8 @@ def test_the_bundled_languages_read() -> None:
     """Each has a name, a label as the semantics page has it, and a way to find it."""
     found = scan()
     labels = {runtime.name: runtime.manifest.label for runtime in found}
-    assert {"python3": "python run", "deno": "deno run", "bash": "bash run"}.items() <= labels.items()
+    known = {"python3": "python run", "deno": "deno run", "bash": "bash run", "go": "go run"}
+    assert known.items() <= labels.items()
     for runtime in found:
         assert found.find(runtime.name) is runtime
         for alias in runtime.manifest.aliases:
@@ -82,6 +83,12 @@ WRONG = [
     ("limits.maximum", "{}"),
     ("conformance.skip", "[]"),
     ("tittle", '"X"'),
+    ("compile", "true"),
+    ("compile", "{}"),
+    ("compile", '{ runner = [], label = "x build" }'),
+    ("compile", '{ runner = ["make"] }'),
+    ("compile", '{ runner = ["make"], label = "x build", limits = { timeout_s = 0 } }'),
+    ("compile", '{ runner = ["make"], label = "x build", limits = { disk_mb = 1 } }'),
 ]
 
 
@@ -195,3 +202,38 @@ def test_the_manifest_decides_how_jobinit_is_started(tmp_path: Path) -> None:
     shell = read(language(tmp_path, "y", result='"output"', merge_stderr="true")).jobinit_argv
     assert shell[shell.index("--result") + 1] == "output"
     assert shell.index("--merge-stderr") < shell.index("--")
+
+
+def test_a_language_that_compiles_has_two_stages(tmp_path: Path) -> None:
+    """The compiler runs in the language's own image, the program where the manifest says."""
+    compile_ = '{ runner = ["make"], label = "x build", limits = { cpus = 2 } }'
+    runtime = read(language(tmp_path, compile=compile_, run_image='"base"', result='"output"'))
+    compiler, run = runtime.stages
+    assert run is runtime
+    assert (compiler.image_name, run.image_name) == ("x", "base")
+    assert (compiler.manifest.runner, compiler.manifest.label) == (("make",), "x build")
+    assert (compiler.manifest.source, compiler.manifest.result) == (runtime.manifest.source, "channel")
+    assert compiler.compiler is None
+    plain = read(language(tmp_path, "y"))
+    assert (plain.stages, plain.image_name) == ([plain], "y")
+
+
+def test_only_a_program_can_run_in_another_image(tmp_path: Path) -> None:
+    """A script needs its language's image."""
+    with pytest.raises(ConfigurationError, match=r"run_image needs \[compile\]"):
+        read(language(tmp_path, run_image='"base"'))
+    with pytest.raises(ConfigurationError, match="run_image"):
+        read(language(tmp_path, "y", run_image='"debian"', compile='{ runner = ["make"], label = "y" }'))
+
+
+def test_go_is_built_with_one_toolchain() -> None:
+    """jobinit's and the language's are pinned alike."""
+    pins = [
+        [
+            line
+            for line in (bundled(folder) / name / "requirements.txt").read_text().splitlines()
+            if line[0] != "#"
+        ]
+        for folder, name in (("images", "base"), ("runtimes", "go"))
+    ]
+    assert pins[0] == pins[1]

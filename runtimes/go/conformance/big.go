@@ -1,0 +1,5 @@
+package inner
+
+func main(text string) (string, error) {
+	return text, nil
+}

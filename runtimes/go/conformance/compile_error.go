@@ -1,0 +1,7 @@
+package inner
+
+import "os"
+
+func main() (int, error) {
+	return undefinedName, nil
+}

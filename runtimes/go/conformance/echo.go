@@ -1,0 +1,5 @@
+package inner
+
+func main(value any) any {
+	return value
+}

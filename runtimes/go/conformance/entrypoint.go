@@ -1,0 +1,5 @@
+package inner
+
+func main() string { return "main" }
+
+func other(n int) int { return n + 1 }

@@ -1,0 +1,5 @@
+package inner
+
+func helper() {}
+
+func other[T any](value T) T { return value }

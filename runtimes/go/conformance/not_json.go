@@ -1,0 +1,5 @@
+package inner
+
+import "math"
+
+func main() any { return map[string]any{"value": math.NaN()} }

@@ -1,0 +1,5 @@
+package inner
+
+func main(list []int) int {
+	return list[3]
+}

@@ -1,0 +1,5 @@
+package inner
+
+//require github.com/google/uuid v1.6.0
+
+func main() {}

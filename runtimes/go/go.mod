@@ -1,0 +1,3 @@
+module executor
+
+go 1.27
