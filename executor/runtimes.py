@@ -90,7 +90,7 @@ class Manifest(BaseModel):
     cancel_signal: Literal["SIGINT", "SIGTERM"] = "SIGINT"
     result: Literal["channel", "output"] = "channel"
     merge_stderr: bool = False
-    network: Literal["none"] = "none"
+    network: Literal["none", "egress"] = "none"
     out_of_memory: tuple[str, ...] = ()
     limits: _Limits = _Limits()
     compile: Compile | None = None

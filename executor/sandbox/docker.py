@@ -225,9 +225,11 @@ def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
 def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     """The hardening in Docker's words."""
     hard = spec.hardening
-    mounts = [Mount(bind.path, str(bind.source), type="bind", read_only=True) for bind in spec.binds]
+    mounts = [
+        Mount(bind.path, str(bind.source), type="bind", read_only=not bind.writable) for bind in spec.binds
+    ]
     config: dict[str, Any] = api.create_host_config(
-        network_mode=hard.network,
+        network_mode=spec.network,
         ipc_mode=hard.ipc,
         mem_limit=hard.memory_bytes,
         memswap_limit=hard.memory_bytes + hard.swap_bytes,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from executor.sandbox.docker import translated
 from executor.sandbox.imagebuild import IMAGE_LABEL, INPUTS_LABEL, File, Recipe
 
 DISTRO, BUILDER, BASE = "distro", "builder", "base"
-INTERNAL = (DISTRO, BUILDER, BASE)
 CA_FILE = "host/ca-certificates.crt"
 PIP_FILE = "host/pip.conf"
 HOST_FILES = {BUILDER: (CA_FILE, PIP_FILE), BASE: (CA_FILE,)}
@@ -77,7 +77,8 @@ class Images:
         self._folder = images_folder or bundled("images")
         self._connect = connect
         self._lock = lock or Path(tempfile.gettempdir()) / f"executor-images-{os.getuid()}.lock"
-        if taken := sorted(set(INTERNAL) & set(runtimes.names())):
+        self._shared = _in_build_order(self._folder)
+        if taken := sorted({DISTRO, *self._shared} & set(runtimes.names())):
             raise ConfigurationError(f"a language cannot be called {taken[0]!r}; rename its folder")
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class Images:
 
     def missing(self) -> list[str]:
         """The languages whose image the engine does not have."""
-        return [p.name for p in self._plans(self._recipes) if p.name not in INTERNAL and not p.present]
+        return [p.name for p in self._plans(self._recipes) if p.name not in self._shared and not p.present]
 
     def build(
         self, only: Iterable[str] | None, report: Callable[[Progress], None], *, fresh: bool = False
@@ -146,19 +147,23 @@ class Images:
 
     def _recipes_from(self, distro_reference: str) -> dict[str, Recipe]:
         """All recipes, parents first."""
-        builder = self._internal_recipe(BUILDER, {"DISTRO": distro_reference}, {})
-        jobinit = imagebuild.folder_files(self._folder / "jobinit", "jobinit/")
-        base = self._internal_recipe(BASE, {"DISTRO": distro_reference, "BUILDER": builder.tag}, jobinit)
-        recipes = {BUILDER: builder, BASE: base}
+        recipes: dict[str, Recipe] = {}
+        parents = {DISTRO.upper(): distro_reference}
+        for name in self._shared:
+            recipes[name] = self._shared_recipe(name, parents)
+            parents[name.upper()] = recipes[name].tag
         for runtime in sorted(self._runtimes, key=lambda r: r.name):
-            recipes[runtime.name] = _runtime_recipe(runtime, {"BASE": base.tag, "BUILDER": builder.tag})
+            recipes[runtime.name] = _runtime_recipe(runtime, parents)
         return recipes
 
-    def _internal_recipe(self, name: str, parents: Mapping[str, str], more: Mapping[str, File]) -> Recipe:
+    def _shared_recipe(self, name: str, parents: Mapping[str, str]) -> Recipe:
+        """Recipe of an image that others start from; the base image's build makes jobinit too."""
         folder = self._folder / name
         dockerfile = _dockerfile(folder)
         files = imagebuild.folder_files(folder, without={"Dockerfile"})
-        return Recipe(name, dockerfile, {**files, **more}, _asked(dockerfile, parents), HOST_FILES[name])
+        if name == BASE:
+            files |= imagebuild.folder_files(self._folder / "jobinit", "jobinit/")
+        return Recipe(name, dockerfile, files, _asked(dockerfile, parents), HOST_FILES.get(name, ()))
 
     @cached_property
     def _ca_bundle(self) -> bytes:
@@ -274,6 +279,19 @@ def _dockerfile(folder: Path) -> str:
         return (folder / "Dockerfile").read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder / 'Dockerfile'}: {error}") from error
+
+
+def _in_build_order(folder: Path) -> list[str]:
+    """The images that a Dockerfile in a folder of their own describes, each after those it starts from."""
+    found = {path.parent.name: _dockerfile(path.parent) for path in sorted(folder.glob("*/Dockerfile"))}
+    asked = {
+        name: {other for other in found if other.upper() in imagebuild.declared_arguments(dockerfile)}
+        for name, dockerfile in found.items()
+    }
+    try:
+        return list(TopologicalSorter(asked).static_order())
+    except CycleError as error:
+        raise ConfigurationError(f"{folder}: images start from each other: {error.args[1]}") from error
 
 
 def _asked(dockerfile: str, parents: Mapping[str, str]) -> dict[str, str]:

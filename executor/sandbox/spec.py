@@ -20,10 +20,11 @@ class Tmpfs:
 
 @dataclass(frozen=True)
 class Bind:
-    """A host directory shown in the container, read-only."""
+    """A host file or directory shown in the container, read-only unless `writable`."""
 
     source: Path
     path: str
+    writable: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,4 +61,5 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     hostname: str = "job"
+    network: str = "none"  # or `container:NAME`, whose network it joins
     entrypoint: tuple[str, ...] = ()  # empty: the image's own
