@@ -1,0 +1,1 @@
+"""OpenFlow: the document as types, and the walk over it; knows no HTTP, SQL or container."""

@@ -1,0 +1,104 @@
+"""A flow's status as clients see it (docs/openflow.md section 3.4), kept up by the walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal[
+    "WaitingForPriorSteps", "WaitingForEvents", "WaitingForExecutor", "InProgress", "Success", "Failure"
+]
+
+
+@dataclass
+class ModuleStatus:
+    """Where one module stands."""
+
+    id: str
+    type: State = "WaitingForPriorSteps"
+    job: str | None = None
+    count: int | None = None
+    """Events that are still missing, while it waits for them."""
+    children: dict[int, str] = field(default_factory=dict)
+    """Flow jobs of its branches or iterations, by their number."""
+    successes: dict[int, bool] = field(default_factory=dict)
+    iterator: dict[str, Any] | None = None
+    branch_chosen: dict[str, Any] | None = None
+    branchall: dict[str, Any] | None = None
+    parallel: bool | None = None
+    while_loop: bool | None = None
+    skipped: bool = False
+    approvers: list[dict[str, Any]] = field(default_factory=list)
+    failed_retries: list[str] = field(default_factory=list)
+    parent_module: str | None = None
+    """Of a failure module: the module that failed."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The members that its type has."""
+        shown: dict[str, Any] = {"type": self.type, "id": self.id}
+        names = {
+            "WaitingForPriorSteps": (),
+            "WaitingForEvents": ("count", "job"),
+            "WaitingForExecutor": ("job",),
+        }.get(self.type, SHOWN)
+        shown |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.children and names is SHOWN:
+            order = sorted(self.children)
+            shown["flow_jobs"] = [self.children[number] for number in order]
+            shown["flow_jobs_success"] = [self.successes.get(number) for number in order]
+        if self.type == "Success":
+            shown |= {"approvers": self.approvers, "skipped": self.skipped}
+        if self.type in ("Success", "Failure"):
+            shown["failed_retries"] = self.failed_retries
+        if self.parent_module is not None:
+            shown["parent_module"] = self.parent_module
+        return shown
+
+
+SHOWN = (
+    "job",
+    "iterator",
+    "branch_chosen",
+    "branchall",
+    "parallel",
+    "while_loop",
+)
+
+
+@dataclass
+class FlowStatus:
+    """Where one flow job stands."""
+
+    modules: list[ModuleStatus]
+    failure: ModuleStatus | None
+    preprocessor: ModuleStatus | None
+    step: int = 0
+    fail_count: int = 0
+    failed_jobs: list[str] = field(default_factory=list)
+    restarted_from: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, ids: Sequence[str], failure_id: str | None, preprocessor_id: str | None) -> FlowStatus:
+        """The status of a flow that has not begun."""
+        return cls(
+            [ModuleStatus(step_id) for step_id in ids],
+            None if failure_id is None else ModuleStatus(failure_id),
+            None if preprocessor_id is None else ModuleStatus(preprocessor_id),
+            step=0 if preprocessor_id is None else -1,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole status, without the user states, which are stored apart."""
+        shown: dict[str, Any] = {
+            "step": self.step,
+            "modules": [module.as_json() for module in self.modules],
+            "failure_module": None if self.failure is None else self.failure.as_json(),
+            "retry": {"fail_count": self.fail_count, "failed_jobs": self.failed_jobs},
+            "cleanup_module": {"flow_jobs_to_clean": []},
+        }
+        if self.preprocessor is not None:
+            shown["preprocessor_module"] = self.preprocessor.as_json()
+        if self.restarted_from is not None:
+            shown["restarted_from"] = self.restarted_from
+        return shown

@@ -1,0 +1,259 @@
+"""The walk over one flow job: its modules in order, and its failure module.
+
+A walk is an ordinary recursion over the document. Begun again after a crash or a pause it takes the
+same way, because whatever was decided before is recalled from the journal (`executor.flows.world`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from executor.flows.document import Flow, Identity, Module
+from executor.flows.results import Results
+from executor.flows.status import FlowStatus, ModuleStatus
+from executor.flows.step import Behind, Kind, Step
+from executor.flows.transforms import StepFailed, View
+from executor.flows.values import Args, End, Stop, Value, member
+from executor.flows.world import World
+from executor.script import compact_json
+
+
+@dataclass(frozen=True)
+class Home:
+    """What all steps of one flow document share."""
+
+    path: str | None
+    flow_env: Mapping[str, str]
+    tag: str | None
+    priority: int | None
+
+    @classmethod
+    def of(cls, flow: Flow, path: str | None, tag: str | None = None) -> Home:
+        """The home that a flow's document makes."""
+        return cls(path, flow.flow_env, tag, flow.priority)
+
+
+@dataclass(frozen=True)
+class FlowWalk:
+    """One flow job: the run itself, a branch, an iteration or an inner flow."""
+
+    world: World
+    kinds: Mapping[str, Kind]
+    job: str
+    path: str
+    loop_path: str
+    """`loop-<i>/…` inside loops, for the paths that steps show."""
+    modules: Sequence[Module]
+    failure: Module | None
+    args: Args
+    results: Results
+    home: Home
+    status: FlowStatus
+    kept: Mapping[str, End]
+    """Ends of modules that an earlier run has reached already (a restart)."""
+    skip_expr: str | None = None
+    """Where it is true, nothing runs."""
+
+    def job_path(self, step_id: str) -> str | None:
+        """What the job of a step shows as its path."""
+        return None if self.home.path is None else f"{self.home.path}/{self.loop_path}{step_id}"
+
+    async def run(self) -> End:
+        """Walk the modules; on a failure that nothing has caught, the failure module."""
+        try:
+            is_skipped = await self._is_skipped()
+        except StepFailed as failure:
+            return failure.end
+        if is_skipped:
+            return End(Value(b'"stopped early"'), stop=Stop(is_skip=True))
+        end = await self._modules()
+        if end.ok or end.final or end.handled or self.failure is None:
+            return end
+        return await self._fail(end)
+
+    async def _is_skipped(self) -> bool:
+        if self.skip_expr is None:
+            return False
+        expr = self.skip_expr
+        view = View(self.world, self.args, self.results, {}, Value(self.args.text), None)
+
+        async def act() -> bytes:
+            return b"1" if await view.holds_at_start(expr) else b"0"
+
+        return await self.world.once(f"{self.path}/skip", act) == b"1"
+
+    async def _modules(self) -> End:
+        """The modules in order: the last one's end, or that of the one that ended the flow."""
+        end = End(Value(self.args.text))
+        before: Module | None = None
+        for index, module in enumerate(self.modules):
+            self.status.step = index
+            if (kept := self.kept.get(module.id)) is not None:
+                end = kept
+                self._keep(index, module, kept)
+            else:
+                end = await self._step(index, module, Behind(before, end)).run()
+            if end.stop is not None or not (end.ok or end.caught):
+                return end
+            before = module
+        self.status.step = len(self.modules)
+        return replace(end, ok=True, caught=False, skipped=False)
+
+    def _step(self, index: int, module: Module, behind: Behind) -> Step:
+        view = View(
+            self.world,
+            self.args,
+            self.results,
+            self.home.flow_env,
+            behind.end.value,
+            None if behind.module is None else behind.module.id,
+        )
+        path = f"{self.path}/{index}:{quote(module.id, safe='')}"
+        return Step(self, module, self.status.modules[index], path, behind, self.kinds, view)
+
+    def _keep(self, index: int, module: Module, end: End) -> None:
+        status = self.status.modules[index]
+        status.type, status.job = "Success", end.job
+        self.results.put(module.id, end.value)
+
+    async def _fail(self, end: End) -> End:
+        """Run the failure module on a failure; its result is the flow's."""
+        if self.failure is None or self.status.failure is None:
+            raise AssertionError("BUG: no failure module to run")
+        step = self._failure_step(self.failure, self.status.failure, end)
+        self.status.failure.parent_module = self.modules[self.status.step].id
+        self.status.step = len(self.modules)
+        own = await step.run()
+        text = await self.world.text(own.value)
+        recovered = own.ok and member(text, "recover") == b"true"
+        return End(own.value, ok=recovered, final=own.final, handled=True)
+
+    def _failure_step(self, module: Module, status: ModuleStatus, end: End) -> Step:
+        more = {
+            "started_at": str(self.world.started_at // 1000).encode(),
+            "flow_job_id": compact_json(self.job),
+        }
+        view = View(self.world, self.args, self.results, self.home.flow_env, end.value, None, more=more)
+        return Step(self, module, status, f"{self.path}/failure", Behind(None, end), self.kinds, view)
+
+    # ------------------------------------------------------------ flows inside this one
+
+    async def body(
+        self,
+        step: Step,
+        number: int,
+        below: str,
+        modules: Sequence[Module],
+        own_args: Mapping[str, bytes],
+        *,
+        loop_path: str = "",
+        own_results: bool = False,
+    ) -> End:
+        """Walk a step's branch or iteration as a flow job of its own.
+
+        With `own_results` what its steps give is not seen outside.
+        """
+        args = self.args.beneath(self.job, own_args)
+        place = step.place(below, job_path=self.home.path)
+        job = await self.world.begin_flow(place, "flowpreview", args)
+        whole = effective(modules)
+        child = replace(
+            self,
+            job=job,
+            path=place.path,
+            loop_path=self.loop_path + loop_path,
+            modules=whole,
+            args=args,
+            results=Results(self.results) if own_results else self.results,
+            status=status_of(whole, self.failure),
+            kept={},
+            skip_expr=None,
+        )
+        step.status.children[number] = job
+        end = await child.as_job()
+        step.status.successes[number] = end.ok
+        self.changed()
+        return end
+
+    async def inner(self, step: Step, flow: Flow, path: str, args: Args) -> End:
+        """Walk a flow of the workspace as a step of this one."""
+        place = step.place(job_path=path)
+        job = await self.world.begin_flow(place, "flow", args, flow)
+        step.status.job = job
+        child = whole_flow(
+            self.world,
+            self.kinds,
+            job,
+            place.path,
+            flow,
+            args,
+            Home.of(flow, path, self.home.tag),
+            self.results,
+        )
+        return await child.as_job()
+
+    async def as_job(self) -> End:
+        """Walk this flow job from its beginning to its recorded end."""
+        self.world.show_status(self.job, self.status)
+        end = await self.run()
+        if not end.ok:
+            end = replace(end, stop=None)
+        await self.world.end_flow(self.job, end, self.status)
+        return replace(end, job=self.job, skipped=False, caught=False)
+
+    def changed(self) -> None:
+        """The status has changed."""
+        self.world.status_changed(self.job)
+
+
+def whole_flow(
+    world: World,
+    kinds: Mapping[str, Kind],
+    job: str,
+    path: str,
+    flow: Flow,
+    args: Args,
+    home: Home,
+    around: Results | None = None,
+) -> FlowWalk:
+    """The walk over a flow's document: a root of its own for results."""
+    modules = effective(flow.modules)
+    return FlowWalk(
+        world,
+        kinds,
+        job,
+        path,
+        "",
+        modules,
+        flow.failure_module,
+        args,
+        Results(around),
+        home,
+        status_of(modules, flow.failure_module, flow.preprocessor_module),
+        {},
+        flow.skip_expr,
+    )
+
+
+def effective(modules: Sequence[Module]) -> Sequence[Module]:
+    """The modules, and one more where the last one holds back what comes after it."""
+    if not modules:
+        return modules
+    last = modules[-1]
+    gated = last.suspend.required_events > 0
+    if last.sleep is None and not gated:
+        return modules
+    return [*modules, Module(id=f"{last.id}-v", value=Identity(type="identity"))]
+
+
+def status_of(
+    modules: Sequence[Module], failure: Module | None, preprocessor: Module | None = None
+) -> FlowStatus:
+    """The status of a flow of these modules, before its first step."""
+    return FlowStatus.of(
+        [module.id for module in modules],
+        None if failure is None else failure.id,
+        None if preprocessor is None else preprocessor.id,
+    )

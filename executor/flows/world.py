@@ -1,0 +1,151 @@
+"""What a walk may do and learn. Whoever starts a walk gives it one of these.
+
+Everything that could differ between two walks of the same run comes through here, and is recalled
+when the run is walked again: `once` for decisions, jobs by their place in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from executor.flows.activity import Activity
+from executor.flows.document import Flow
+from executor.flows.status import FlowStatus
+from executor.flows.values import Args, End, Value
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in its run a job belongs: `path` is unique in the run and the same in every walk."""
+
+    path: str
+    parent: str
+    step_id: str | None
+    job_path: str | None
+    """What the job shows as `script_path`."""
+
+
+@dataclass(frozen=True)
+class ScriptCall:
+    """A script to run as a step."""
+
+    place: Place
+    kind: str
+    language: str
+    content: str
+    args: Args = Args({})
+    lock: str | None = None
+    hash: str | None = None
+    tag: str | None = None
+    priority: int = 0
+    timeout_s: float | None = None
+    cache_ttl_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StoredScript:
+    """A script of the workspace."""
+
+    path: str
+    hash: str
+    language: str
+    content: str
+    lock: str | None = None
+    tag: str | None = None
+    priority: int | None = None
+    cache_ttl_s: float | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """An approval, or a disapproval, of a gated step."""
+
+    resume_id: int
+    is_approved: bool
+    approver: str | None
+    payload: bytes
+
+
+class Scope(Protocol):
+    """What an expression sees beside its names; asked while it is evaluated."""
+
+    names: Mapping[str, bytes]
+
+    async def result(self, step_id: str) -> bytes | None:
+        """`results.<step_id>`; None where there is none."""
+
+    async def variable(self, path: str) -> bytes:
+        """`variable(path)`."""
+
+    async def resource(self, path: str) -> bytes:
+        """`resource(path)`."""
+
+    def result_ids(self) -> Collection[str]:
+        """The ids that `results` has."""
+
+
+class World(Protocol):
+    """The outside of one walk."""
+
+    activity: Activity
+    iterations_max: int
+    started_at: int
+    """When the run began, in microseconds since 1970."""
+    scheduled_for: str
+    """When it was to begin: RFC 3339, UTC."""
+
+    async def once(self, path: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What `act` gave when this run came to `path` first; JSON, or any bytes."""
+
+    async def text(self, value: Value) -> bytes:
+        """A value's JSON text, from where it is stored if need be."""
+
+    async def evaluate(self, expr: str, scope: Scope, *, as_boolean: bool = False) -> bytes:
+        """The value of an expression as JSON; raises ExpressionFailed."""
+
+    async def script(self, call: ScriptCall) -> End:
+        """Run a script as a job of its own, or recall how it ended."""
+
+    async def engine_job(
+        self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"
+    ) -> End:
+        """A job that needs no container: it is completed as soon as `end` is known."""
+
+    async def begin_flow(self, place: Place, kind: str, args: Args, flow: Flow | None = None) -> str:
+        """A flow job of this run begins, or is recalled; its id. `flow`: the document it walks, if its own."""
+
+    async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
+        """It has ended so."""
+
+    async def replace_args(self, job: str, args: Args) -> None:
+        """The run's arguments are what its preprocessor made of them."""
+
+    async def events(self, job: str) -> list[Event]:
+        """The events of a gated step's job so far, oldest first."""
+
+    async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
+        """A script of the workspace, the version `hash` or the latest."""
+
+    async def flow_at(self, path: str) -> Flow | None:
+        """A flow of the workspace."""
+
+    async def variable(self, path: str) -> bytes:
+        """A variable's value; raises ExpressionCallFailed."""
+
+    async def resource(self, path: str) -> bytes:
+        """A resource's value, what it names resolved; raises ExpressionCallFailed."""
+
+    def show_status(self, job: str, status: FlowStatus) -> None:
+        """A flow job's status is this object from now on; readers are served from it."""
+
+    def status_changed(self, job: str) -> None:
+        """Readers who follow the flow job have news."""
+
+    def now(self) -> int:
+        """The time, in microseconds since 1970."""
+
+    def random(self) -> float:
+        """A number from 0 to 1, for jitter."""
