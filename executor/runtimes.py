@@ -165,6 +165,11 @@ class Runtimes:
         """The runtime called `language`, by name or alias."""
         return self.by_name.get(self.aliases.get(language, language))
 
+    def canonical(self, language: str) -> str | None:
+        """A language's own name, by its name or an alias."""
+        found = self.find(language)
+        return None if found is None else found.name
+
     def for_file(self, path: Path) -> Runtime | None:
         """The runtime whose extensions claim this file's name."""
         return next((r for r in self if path.suffix in r.manifest.extensions), None)

@@ -18,6 +18,8 @@ from executor.api.app import build
 from executor.api.context import Check, Context
 from executor.containers import Parts, docker_parts, make_sandbox
 from executor.errors import ExecutorError
+from executor.flows.document import FlowLimits
+from executor.flows.expressions.pool import Expressions
 from executor.jobs import store
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
@@ -28,7 +30,10 @@ from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.settings import MIB, Settings
 from executor.storage.database import Database, migrate
+from executor.walker import Walker
+from executor.walker.world import Surroundings
 from executor.worker import Worker
+from executor.workspace.library import Library
 from executor.workspace.workspaces import Workspaces
 
 REAP_EVERY_S = 30.0
@@ -46,6 +51,7 @@ class Service:
     make_parts: Callable[[Settings, Runtimes], Parts] = docker_parts
     stopping_since: float | None = None
     worker: Worker | None = None
+    walker: Walker | None = None
     desk: Desk | None = None
 
     @classmethod
@@ -93,8 +99,13 @@ class Service:
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            desk.starter = worker
-            working = [asyncio.create_task(worker.work()), asyncio.create_task(reap(sandbox.cleanup))]
+            walker = self.walker = await self._walker(stack, desk, workspaces, worker.worker_id)
+            desk.starter, desk.walks = worker, walker
+            working = [
+                asyncio.create_task(worker.work()),
+                asyncio.create_task(walker.work()),
+                asyncio.create_task(reap(sandbox.cleanup)),
+            ]
             stack.push_async_callback(sandbox.cleanup.settle, SETTLE_S)
             stack.push_async_callback(self._stop, working)
             telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)
@@ -121,6 +132,19 @@ class Service:
             workspace_share=workspaces.share,
         )
 
+    async def _walker(
+        self, stack: AsyncExitStack, desk: Desk, workspaces: Workspaces, worker_id: str
+    ) -> Walker:
+        limits = FlowLimits.of(self.settings)
+        around = Surroundings(
+            desk,
+            Library(),
+            await stack.enter_async_context(Expressions()),
+            workspaces.bounds,
+            limits,
+        )
+        return Walker(worker_id, around)
+
     def stop_taking(self) -> None:
         """Refuse new jobs and start none; safe in a signal handler."""
         self.stopping_since = self.stopping_since or time.monotonic()
@@ -128,10 +152,14 @@ class Service:
             self.desk.close()
         if self.worker is not None:
             self.worker.stop_starting()
+        if self.walker is not None:
+            self.walker.stop_starting()
 
     async def _stop(self, working: list[asyncio.Task[None]]) -> None:
         self.stop_taking()
-        await asyncio.wait(working[:1], timeout=SETTLE_S)  # the queue's loop: it takes no further job
+        await asyncio.wait(working[:2], timeout=SETTLE_S)  # the queues' loops: they take no further job
+        if self.walker is not None:
+            await self.walker.drain()
         if self.worker is not None and self.stopping_since is not None:
             spent = time.monotonic() - self.stopping_since
             await self.worker.drain(max(0.0, self.settings.drain_s - spent))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, Reason, Unavailable
@@ -25,12 +24,11 @@ from executor.jobs.live import LiveJob, Piece
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
+from executor.storage.database import STORE_RETRY_S, insist
 
-T = TypeVar("T")
 ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
 RETRY_US = 1_000_000
-STORE_RETRY_S = 1.0
 IDLE_S = 60.0
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
@@ -285,13 +283,3 @@ def count(job: Job, end: Ending) -> None:
     """Tell the metrics of a job's end."""
     telemetry.jobs_ended.labels(job.language, end.status.value, end.reason or "").inc()
     telemetry.job_seconds.labels(job.language).observe((now_us() - (job.started_at or now_us())) / 1e6)
-
-
-async def insist(act: Callable[[], Awaitable[T]]) -> T:
-    """Do it, again and again while the database does not answer: the end of a job must not be lost."""
-    while True:
-        try:
-            return await act()
-        except Unavailable as error:
-            telemetry.log.error("the database does not answer", error=str(error))
-            await asyncio.sleep(STORE_RETRY_S)

@@ -62,10 +62,17 @@ def decode(body: bytes) -> Any:
 
 def described(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The OpenAPI part that documents a body which the route reads by itself."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    definitions = schema.pop("$defs", None)
-    if definitions:
-        raise AssertionError(
-            f"BUG: {model.__name__} must not nest models; OpenAPI would miss {list(definitions)}"
-        )
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+    schema = model.model_json_schema(ref_template="{model}")
+    whole = _inlined(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": whole}}}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema in which each reference is replaced by what it means; no model of ours holds itself."""
+    if isinstance(schema, list):
+        return [_inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if isinstance(name := schema.get("$ref"), str):
+        return _inlined(definitions[name], definitions)
+    return {key: _inlined(value, definitions) for key, value in schema.items()}

@@ -33,6 +33,29 @@ class PreviewRequest(BaseModel):
     limits: dict[str, Any] | None = Field(None, description="see docs/openflow.md section 6.1")
 
 
+class RestartedFrom(BaseModel):
+    """The run, and the place in it, from which a flow goes on (docs/openflow.md section 3.5)."""
+
+    model_config = ConfigDict(strict=True)
+
+    flow_job_id: str
+    step_id: str
+    branch_or_iteration_n: int | None = Field(None, ge=0)
+
+
+class PreviewFlowRequest(BaseModel):
+    """The body of `jobs/run/preview_flow`; further members are ignored, as Windmill does."""
+
+    model_config = ConfigDict(strict=True)
+
+    value: Any = Field(description="the OpenFlow document: docs/openflow.md section 1")
+    args: dict[str, Any] | None = Field(None, description="the flow's input, by name")
+    path: Name | None = Field(None, description="the path the flow runs under")
+    tag: Name | None = None
+    restarted_from: RestartedFrom | None = None
+    input_schema: Any = Field(None, alias="schema", description="JSON Schema of the input, section 6.4")
+
+
 class CancelRequest(BaseModel):
     """The body of `jobs_u/queue/cancel/{id}`."""
 
@@ -75,18 +98,19 @@ def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:
         "scheduled_for": iso(job.scheduled_for),
         "started_at": None if job.started_at is None else iso(job.started_at),
         "script_path": job.path,
-        "script_hash": None,
+        "script_hash": job.script_hash,
         "job_kind": job.kind,
-        "language": job.language,
+        "language": job.language or None,
         "tag": job.tag,
         "permissioned_as": f"u/{job.created_by}",
         "canceled": job.status is Status.CANCELED
         or (job.state != "completed" and job.canceled_by is not None),
         "canceled_by": job.canceled_by,
         "canceled_reason": job.canceled_reason,
-        "is_flow_step": False,
-        "flow_status": None,
-        "raw_flow": None,
+        "is_flow_step": job.step_id is not None,
+        "flow_step_id": job.step_id,
+        "priority": job.priority,
+        "preprocessed": job.preprocessed,
         "mem_peak": None if job.memory_peak_bytes is None else job.memory_peak_bytes // 1024,
         "labels": job.labels,
         "attempt": job.attempt,
@@ -94,12 +118,12 @@ def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:
         "sandbox": job.isolation,
     }
     if with_code:
-        members["raw_code"] = job.content
+        members["raw_code"] = None if job.is_flow else job.content
         members["raw_lock"] = job.lock
     if job.state == "completed":
         members.update(_completed(job))
     else:
-        members.update(running=job.state == "running", suspend=0)
+        members.update(running=job.state == "running" or job.started_at is not None, suspend=job.suspend)
     return members
 
 

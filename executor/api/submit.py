@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
 
 from executor.api.answers import answer
 from executor.api.body import described, read_model
 from executor.api.context import Caller, Context, Ctx, InWorkspace
-from executor.api.models import PreviewRequest, RunQuery
+from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
 from executor.errors import BadInput
+from executor.flows.document import FlowLimits, read_flow, with_ids
+from executor.flows.schema import apply_schema
 from executor.jobs.desk import Completed
 from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
-from executor.workspace.policy import bounded_by
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()
@@ -63,7 +65,40 @@ async def run_wait_result_preview(
     request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
 ) -> Response:
     """As `jobs/run/preview`, but answer the result; a client that leaves cancels the job."""
-    new = await _new_job(request, workspace, query, user, ctx)
+    return await _answer(request, ctx, await _new_job(request, workspace, query, user, ctx), user)
+
+
+@router.post(
+    "/jobs/run/preview_flow",
+    status_code=201,
+    response_class=PlainTextResponse,
+    summary="Run a flow",
+    openapi_extra=described(PreviewFlowRequest),
+)
+async def run_preview_flow(
+    request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
+) -> Response:
+    """Store the run, start it at once, and answer its id."""
+    new = await _new_run(request, workspace, query, user, ctx)
+    await ctx.desk.submit(new)
+    return PlainTextResponse(new.id, 201)
+
+
+@router.post(
+    "/jobs/run_wait_result/preview_flow",
+    summary="Run a flow and wait for its result",
+    openapi_extra=described(PreviewFlowRequest),
+    responses=FAILED,
+)
+async def run_wait_result_preview_flow(
+    request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
+) -> Response:
+    """As `jobs/run/preview_flow`, but answer the result; a client that leaves cancels the run."""
+    return await _answer(request, ctx, await _new_run(request, workspace, query, user, ctx), user)
+
+
+async def _answer(request: Request, ctx: Context, new: NewJob, user: str) -> Response:
+    """Submit a job and answer its result."""
     created = await ctx.desk.submit(new)
     done = await _wait(request, ctx, new, user, cancel=created)
     if done is None:
@@ -110,7 +145,7 @@ async def _new_job(
             field="language",
             remedy=f"use one of {', '.join(ctx.runtimes.names())}",
         )
-    bounds = bounded_by(ctx.settings.limits, workspace.policy.limits)
+    bounds = ctx.workspaces.bounds(workspace.id)
     limits = dict(asked.limits or {})
     if query.timeout is not None:
         check_limit("timeout", query.timeout, bounds.timeout_s.maximum, "query")
@@ -122,7 +157,7 @@ async def _new_job(
         kind="preview",
         language=runtime.name,
         content=asked.content,
-        args=_args(asked),
+        args=_args(asked.args or {}),
         limits=resolve_limits(limits, bounds),
         request_hash=_request_hash(asked, query),
         created_by=user,
@@ -136,9 +171,50 @@ async def _new_job(
     )
 
 
-def _args(asked: PreviewRequest) -> bytes:
+async def _new_run(
+    request: Request, workspace: Workspace, query: RunQuery, user: str, ctx: Context
+) -> NewJob:
+    """The request as a flow run to be; raises BadInput naming what is wrong, with its place."""
+    asked = await read_model(request, PreviewFlowRequest, ctx.settings.request_mb)
+    value = with_ids(asked.value)
+    flow = read_flow(
+        value,
+        languages=ctx.runtimes.canonical,
+        limits=FlowLimits.of(ctx.settings),
+        supported=ctx.runtimes.names(),
+    )
+    args = asked.args or {}
+    if asked.input_schema is not None:
+        args = apply_schema(asked.input_schema, args)
+    now = now_us()
+    job_id = str(query.job_id) if query.job_id else new_id()
+    return NewJob(
+        id=job_id,
+        workspace_id=workspace.id,
+        kind="flowpreview",
+        language="",
+        content=compact_json(value).decode(),
+        args=_args(args),
+        limits=resolve_limits({}, ctx.workspaces.bounds(workspace.id)),
+        request_hash=_request_hash(asked, query),
+        created_by=user,
+        created_at=now,
+        scheduled_for=_scheduled_for(query, now),
+        tag=query.tag or asked.tag or flow.tag or "flow",
+        path=asked.path,
+        parent_job=str(query.parent_job) if query.parent_job else None,
+        root_job=str(query.root_job) if query.root_job else None,
+        role="run",
+        run_id=job_id,
+        run_path="",
+        priority=flow.priority or 0,
+        restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
+    )
+
+
+def _args(args: dict[str, Any]) -> bytes:
     try:
-        return compact_json(asked.args or {})
+        return compact_json(args)
     except ValueError:
         raise BadInput(
             "args: a number in it is too large for a JSON number",
@@ -147,7 +223,7 @@ def _args(asked: PreviewRequest) -> bytes:
         ) from None
 
 
-def _request_hash(asked: PreviewRequest, query: RunQuery) -> str:
+def _request_hash(asked: BaseModel, query: RunQuery) -> str:
     """What makes two submissions the same request: everything but the id and the credentials."""
     said: dict[str, Any] = asked.model_dump(mode="json")
     said["query"] = query.model_dump(mode="json", exclude={"job_id", "token"})

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from executor.api.context import Context, Ctx, InWorkspace
-from executor.api.jobs import JSON, whole_job
+from executor.api.jobs import JSON, flow_status, whole_job
 from executor.api.models import json_object
 from executor.errors import NotFound, Unavailable
 from executor.jobs.job import Job
@@ -70,7 +70,6 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         "completed": job.state == "completed",
         "mem_peak": None if job.memory_peak_bytes is None else job.memory_peak_bytes // 1024,
         "progress": None,
-        "flow_status": None,
     }
     after = want
     stream = await ctx.desk.output(job_id, "stream", want.stream_offset)
@@ -80,7 +79,9 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         log = await ctx.desk.output(job_id, "log", want.log_offset)
         members.update(new_logs=log.text, log_offset=log.offset)
         after = replace(after, log_offset=log.offset)
-    raw = await _end(ctx, workspace, job, want) if job.state == "completed" else {}
+    raw = {"flow_status": flow_status(ctx, job)}
+    if job.state == "completed":
+        raw |= await _end(ctx, workspace, job, want)
     return Update(members, raw, job.state, after != want, after)
 
 

@@ -1,1 +1,1 @@
-"""OpenFlow: the document as types, and the walk over it; knows no HTTP, SQL or container."""
+"""Flows: the OpenFlow document as types. Knows no HTTP, no SQL and no container."""

@@ -7,7 +7,7 @@ All other keywords are ignored: they draw forms. Defaults and `required` inside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from executor.errors import BadInput
@@ -107,23 +107,40 @@ def _defaults(properties: Mapping[str, Any], args: Mapping[str, Any], where: str
 
 def _check_value(value: Any, schema: Any, where: str) -> None:
     """Raise BadInput unless the value, and what is inside it, has the schema's JSON type."""
-    if not isinstance(schema, dict) or _is_reference(value):
+    misfit = _misfit(value, schema)
+    if misfit is None:
         return
-    wanted = _wanted(schema)
-    if wanted and not any(_is(value, name) for name in _names(schema)):
-        optional = ", or leave it out" if value is None else ""
-        raise BadInput(
-            f"{where}: {wanted} belongs here, not {shown(value)}",
-            field=where,
-            remedy=f"give {wanted}{optional}",
-        )
+    parts, given, violated = misfit
+    place, wanted = at(where, *reversed(parts)), _wanted(violated)
+    optional = ", or leave it out" if given is None else ""
+    raise BadInput(
+        f"{place}: {wanted} belongs here, not {shown(given)}", field=place, remedy=f"give {wanted}{optional}"
+    )
+
+
+def _misfit(value: Any, schema: Any) -> tuple[list[str | int], Any, Any] | None:
+    """The first part of the value that has not its schema's type: its way from inside out, itself, the schema."""
+    if not isinstance(schema, dict) or _is_reference(value):
+        return None
+    if _wanted(schema) and not any(_is(value, name) for name in _names(schema)):
+        return [], value, schema
+    for key, inner, inner_schema in _inside(value, schema):
+        misfit = _misfit(inner, inner_schema)
+        if misfit is not None:
+            misfit[0].append(key)
+            return misfit
+    return None
+
+
+def _inside(value: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str | int, Any, Any]]:
+    """The parts of an object or array that the schema says something about: key, value, schema."""
     if isinstance(value, dict):
         for name, inner in (schema.get("properties") or {}).items():
             if name in value:
-                _check_value(value[name], inner, at(where, name))
+                yield name, value[name], inner
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for number, inner in enumerate(value):
-            _check_value(inner, schema["items"], at(where, number))
+            yield number, inner, schema["items"]
 
 
 def _wanted(schema: Any) -> str:

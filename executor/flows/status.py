@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from executor.script import compact_json
 
 State = Literal[
     "WaitingForPriorSteps", "WaitingForEvents", "WaitingForExecutor", "InProgress", "Success", "Failure"
@@ -24,6 +27,8 @@ class ModuleStatus:
     """Flow jobs of its branches or iterations, by their number."""
     successes: dict[int, bool] = field(default_factory=dict)
     iterator: dict[str, Any] | None = None
+    items: Sequence[bytes] | None = None
+    """What a loop in turn goes through, as JSON texts."""
     branch_chosen: dict[str, Any] | None = None
     branchall: dict[str, Any] | None = None
     parallel: bool | None = None
@@ -43,6 +48,8 @@ class ModuleStatus:
             "WaitingForExecutor": ("job",),
         }.get(self.type, SHOWN)
         shown |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.items is not None and self.iterator is not None and names is SHOWN:
+            shown["iterator"] = {**self.iterator, "itered": [json.loads(item) for item in self.items]}
         if self.children and names is SHOWN:
             order = sorted(self.children)
             shown["flow_jobs"] = [self.children[number] for number in order]
@@ -87,6 +94,15 @@ class FlowStatus:
             None if preprocessor_id is None else ModuleStatus(preprocessor_id),
             step=0 if preprocessor_id is None else -1,
         )
+
+    def waiting(self) -> list[ModuleStatus]:
+        """The modules that wait for events."""
+        return [module for module in self.modules if module.type == "WaitingForEvents"]
+
+    @property
+    def text(self) -> str:
+        """As it is stored."""
+        return compact_json(self.as_json()).decode()
 
     def as_json(self) -> dict[str, Any]:
         """The whole status, without the user states, which are stored apart."""

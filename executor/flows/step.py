@@ -77,7 +77,10 @@ class Step:
             if await step._must_skip():
                 end = await step.kinds["identity"](replace(step, is_skipped=True))
                 return step._close(replace(end, skipped=True))
-            return step._close(await step._with_retries())
+            end = await step._with_retries()
+            if self.module.value.type in MANY:
+                await self._keep(end)
+            return step._close(end)
         except StepFailed as failure:
             return self._close(failure.end)
 
@@ -97,7 +100,7 @@ class Step:
         async def wake() -> bytes:
             if before.sleep is None:
                 raise AssertionError("BUG: no sleep to wake from")
-            text = await self.view.number_after(before.sleep, self.previous)
+            text = await self.view.seconds_after(before.sleep, self.previous)
             return str(self.world.now() + int(_seconds(text) * 1e6)).encode()
 
         await until(self.world, int(await self.world.once(f"{self.base_path}/sleep", wake)))
@@ -170,7 +173,7 @@ class Step:
         if condition is None:
             return True
         try:
-            return await replace(self.view, previous=end.value, previous_id=None).holds(condition.expr)
+            return await self.view.may_retry(condition.expr, end.value)
         except StepFailed:
             return False
 
@@ -201,6 +204,14 @@ class Step:
             return b"1" if await self.view.holds_after(stop.expr, result, all_iters) else b"0"
 
         return await self.world.once(f"{self.path}/{name}", act) == b"1"
+
+    async def _keep(self, end: End) -> None:
+        """A result that is no job's is kept under the step's own path, for those who ask by its id."""
+
+        async def act() -> bytes:
+            return await self.world.text(end.value)
+
+        await self.world.once(f"{self.base_path}/result", act)
 
     def _close(self, end: End) -> End:
         """Put the end where readers and later steps find it."""

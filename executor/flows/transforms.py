@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from executor.errors import Reason
 from executor.flows.document import InputTransform, Static
-from executor.flows.expressions import ExpressionFailed
+from executor.flows.expressions import places
+from executor.flows.expressions.places import Place as ExpressionPlace
+from executor.flows.expressions.scope import ExpressionFailed
 from executor.flows.results import Results
-from executor.flows.values import Args, End, Value, failed, member, object_text
+from executor.flows.values import Args, End, Value, failed, object_text
 from executor.flows.world import World
 from executor.script import compact_json
 
@@ -52,73 +54,62 @@ class View:
     approvals: Approvals = Approvals()
     more: Mapping[str, bytes] = field(default_factory=dict)
 
-    async def value_of(self, transform: InputTransform) -> bytes:
+    async def value_of(self, transform: InputTransform, place: ExpressionPlace = places.INPUT) -> bytes:
         """A transform's value as JSON; raises StepFailed."""
         if isinstance(transform, Static):
             return transform.as_json
-        return await self.evaluate(transform.expr, with_params=True)
-
-    async def evaluate(self, expr: str, *, with_params: bool = False, as_boolean: bool = False) -> bytes:
-        """The value of an expression that stands in a module: transform, iterator, predicate or `skip_if`."""
-        names = {**self.approvals.names, **self.more}
-        if with_params:
-            names["params"] = b"{}"
-        return await self._evaluate(expr, names, as_boolean, has_result=not with_params, has_error=True)
+        if place is places.INPUT and self.more:
+            place = places.FAILURE_INPUT
+        return await self._evaluate(transform.expr, place, self.more)
 
     async def holds(self, expr: str) -> bool:
-        """Whether a predicate in a module is true."""
-        return await self.evaluate(expr, as_boolean=True) == b"true"
+        """Whether a predicate in a module is true; so say `skip_if` and the branches."""
+        return await self._holds(expr, places.CHOICE)
 
     async def holds_after(self, expr: str, result: Value, all_iters: bytes | None = None) -> bool:
         """Whether a stop predicate is true of a step's result."""
-        after = View(self.world, self.args, self.results, self.flow_env, result, None)
-        names = {} if all_iters is None else {"all_iters": all_iters}
-        text = await after._evaluate(expr, names, True, has_result=True, has_error=False)
-        return text == b"true"
+        return await self._after(result)._holds(
+            expr, places.STOP, {} if all_iters is None else {"all_iters": all_iters}
+        )
+
+    async def may_retry(self, expr: str, failure: Value) -> bool:
+        """Whether `retry_if` is true of a failure."""
+        return await self._after(failure)._holds(expr, places.RETRY)
+
+    async def seconds_after(self, transform: InputTransform, result: Value) -> bytes:
+        """The value of a `sleep`, which sees the result it follows."""
+        return await self._after(result).value_of(transform, places.SLEEP)
 
     async def holds_at_start(self, expr: str) -> bool:
         """Whether a flow's `skip_expr` is true, which sees only what the run was given."""
-        scheduled_for = compact_json(self.world.scheduled_for)
-        names = {"WM_SCHEDULED_FOR": scheduled_for, "flow_input": self.args.text}
-        return await self._asked(expr, names, True) == b"true"
+        names = {"WM_SCHEDULED_FOR": compact_json(self.world.scheduled_for)}
+        return await self._holds(expr, places.SKIP_FLOW, names)
 
-    async def number_after(self, transform: InputTransform, result: Value) -> bytes:
-        """The value of a `sleep`, which sees the result it follows."""
-        if isinstance(transform, Static):
-            return transform.as_json
-        after = View(self.world, self.args, self.results, {}, result, None)
-        return await after._evaluate(transform.expr, {}, False, has_result=True, has_error=False)
+    def _after(self, result: Value) -> View:
+        return replace(self, previous=result, previous_id=None)
+
+    async def _holds(
+        self, expr: str, place: ExpressionPlace, more: Mapping[str, bytes] = MappingProxyType({})
+    ) -> bool:
+        return await self._evaluate(expr, place, more, as_boolean=True) == b"true"
 
     async def _evaluate(
-        self, expr: str, names: Mapping[str, bytes], as_boolean: bool, *, has_result: bool, has_error: bool
+        self, expr: str, place: ExpressionPlace, more: Mapping[str, bytes], as_boolean: bool = False
     ) -> bytes:
-        return await self._asked(
-            expr, {**names, **await self._common(expr, has_result, has_error)}, as_boolean
-        )
-
-    async def _asked(self, expr: str, names: Mapping[str, bytes], as_boolean: bool) -> bytes:
-        scope = _Scope(self, names)
+        names = {**self.approvals.names, **more, **await self._big_names(expr)}
         try:
-            return await self.world.evaluate(expr, scope, as_boolean=as_boolean)
+            return await self.world.evaluate(expr, _Scope(self, names), place, as_boolean=as_boolean)
         except ExpressionFailed as failure:
-            reason = Reason.TIMEOUT if failure.timed_out else Reason.BAD_INPUT
-            raise StepFailed(failed(reason, str(failure))) from failure
+            raise StepFailed(failed(failure.reason, failure.message)) from failure
 
-    async def _common(self, expr: str, has_result: bool, has_error: bool) -> dict[str, bytes]:
-        """The names that may be big; those that the text does not mention are left out."""
-        found: dict[str, bytes] = {}
-        if "flow_input" in expr:
-            found["flow_input"] = self.args.text
-        if "flow_env" in expr:
-            found["flow_env"] = object_text({k: compact_json(v) for k, v in self.flow_env.items()})
-        if "result" in expr or "error" in expr:
-            previous = await self.world.text(self.previous)
-            found["previous_result"] = previous
-            if has_result:
-                found["result"] = previous
-            if has_error and "error" in expr:
-                found["error"] = member(previous, "error")
-        return found
+    async def _big_names(self, expr: str) -> dict[str, bytes]:
+        """The names whose values may be big; one that the text does not mention is not made."""
+        sees_previous = "result" in expr or "error" in expr
+        return {
+            "flow_input": self.args.text if "flow_input" in expr else b"{}",
+            "previous_result": await self.world.text(self.previous) if sees_previous else b"null",
+            "flow_env": object_text({name: compact_json(value) for name, value in self.flow_env.items()}),
+        }
 
 
 @dataclass(frozen=True)

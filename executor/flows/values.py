@@ -52,6 +52,9 @@ class Args:
         return object_text(self.values)
 
 
+NO_ARGS = Args({})
+
+
 def object_text(members: Mapping[str, bytes]) -> bytes:
     """A JSON object whose members' values are JSON texts already."""
     return b"{" + b",".join(compact_json(key) + b":" + text for key, text in members.items()) + b"}"
@@ -99,9 +102,8 @@ def error_value(reason: Reason, message: str, name: str = "ExecutionErr", **more
     return Value(compact_json({"error": error}))
 
 
-def member(text: bytes, key: str) -> bytes:
-    """The JSON text of an object's member; `null` if it has none, or is no object."""
-    if not text.startswith(b"{"):
-        return b"null"
-    found = json.loads(text).get(key)
-    return compact_json(found)
+def recovers(text: bytes) -> bool:
+    """Whether a failure module's result says that the flow is to count as successful."""
+    if b'"recover"' not in text or not text.startswith(b"{"):
+        return False
+    return json.loads(text).get("recover") is True

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from executor.flows.document import Flow, Identity, Module
+from executor.flows.document import Flow, Module
 from executor.flows.results import Results
 from executor.flows.status import FlowStatus, ModuleStatus
 from executor.flows.step import Behind, Kind, Step
 from executor.flows.transforms import StepFailed, View
-from executor.flows.values import Args, End, Stop, Value, member
+from executor.flows.values import Args, End, Stop, Value, recovers
 from executor.flows.world import World
 from executor.script import compact_json
 
@@ -127,7 +127,7 @@ class FlowWalk:
         self.status.step = len(self.modules)
         own = await step.run()
         text = await self.world.text(own.value)
-        recovered = own.ok and member(text, "recover") == b"true"
+        recovered = own.ok and recovers(text)
         return End(own.value, ok=recovered, final=own.final, handled=True)
 
     def _failure_step(self, module: Module, status: ModuleStatus, end: End) -> Step:
@@ -245,7 +245,7 @@ def effective(modules: Sequence[Module]) -> Sequence[Module]:
     gated = last.suspend.required_events > 0
     if last.sleep is None and not gated:
         return modules
-    return [*modules, Module(id=f"{last.id}-v", value=Identity(type="identity"))]
+    return [*modules, Module.model_validate({"id": f"{last.id}-v", "value": {"type": "identity"}})]
 
 
 def status_of(

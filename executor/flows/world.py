@@ -6,14 +6,16 @@ when the run is walked again: `once` for decisions, jobs by their place in the r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from executor.flows.activity import Activity
 from executor.flows.document import Flow
+from executor.flows.expressions.places import Place as ExpressionPlace
+from executor.flows.expressions.scope import Scope
 from executor.flows.status import FlowStatus
-from executor.flows.values import Args, End, Value
+from executor.flows.values import NO_ARGS, Args, End, Value
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class ScriptCall:
     kind: str
     language: str
     content: str
-    args: Args = Args({})
+    args: Args = NO_ARGS
     lock: str | None = None
     hash: str | None = None
     tag: str | None = None
@@ -69,24 +71,6 @@ class Event:
     payload: bytes
 
 
-class Scope(Protocol):
-    """What an expression sees beside its names; asked while it is evaluated."""
-
-    names: Mapping[str, bytes]
-
-    async def result(self, step_id: str) -> bytes | None:
-        """`results.<step_id>`; None where there is none."""
-
-    async def variable(self, path: str) -> bytes:
-        """`variable(path)`."""
-
-    async def resource(self, path: str) -> bytes:
-        """`resource(path)`."""
-
-    def result_ids(self) -> Collection[str]:
-        """The ids that `results` has."""
-
-
 class World(Protocol):
     """The outside of one walk."""
 
@@ -103,7 +87,9 @@ class World(Protocol):
     async def text(self, value: Value) -> bytes:
         """A value's JSON text, from where it is stored if need be."""
 
-    async def evaluate(self, expr: str, scope: Scope, *, as_boolean: bool = False) -> bytes:
+    async def evaluate(
+        self, expr: str, scope: Scope, place: ExpressionPlace, *, as_boolean: bool = False
+    ) -> bytes:
         """The value of an expression as JSON; raises ExpressionFailed."""
 
     async def script(self, call: ScriptCall) -> End:

@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 
 from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
-from executor.jobs import store
+from executor.jobs import runs, store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, now_us
 from executor.jobs.live import LiveJob
-from executor.storage.database import Database
+from executor.jobs.runs import Batch
+from executor.storage.database import Database, insist
 
 
 class Starter(Protocol):
@@ -40,6 +41,32 @@ class Starter(Protocol):
 
     def wake(self) -> None:
         """Say that a job has been queued."""
+
+
+class Walks(Protocol):
+    """Whoever walks flow runs in this process."""
+
+    worker_id: str
+
+    def has_room(self) -> bool:
+        """Whether a further run can be walked at once."""
+
+    def start(self, run: Job, args: bytes) -> None:
+        """Walk a run whose lease is committed."""
+
+    async def take_up(self, run_id: str) -> None:
+        """There is news for a run: an event, or a cancellation."""
+
+    def wake(self) -> None:
+        """A run is queued, or put down until a time."""
+
+
+class ShowsStatus(Protocol):
+    """The status of a flow job that is being walked."""
+
+    @property
+    def text(self) -> str:
+        """As JSON."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,10 @@ class Desk:
         self.database = database
         self.queue_max = queue_max
         self.starter: Starter | None = None
+        self.walks: Walks | None = None
+        self.flow_statuses: dict[str, ShowsStatus] = {}
+        self.cancel_asked: dict[str, tuple[str, str]] = {}
+        """Runs that somebody wants to end: who, and why."""
         self.live: dict[str, LiveJob] = {}
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._closed = False
@@ -81,16 +112,71 @@ class Desk:
         """
         if self._closed:
             raise Unavailable("the service is stopping; submit again in a moment")
+        if new.role == "run":
+            created = await self._submit_run(new)
+        else:
+            created = await self._submit_script(new)
+        if created:
+            telemetry.jobs_submitted.labels(new.language or "flow").inc()
+        return created
+
+    async def _submit_script(self, new: NewJob) -> bool:
         starter = self.starter
         if starter is not None and new.scheduled_for <= now_us() and starter.reserve(new.workspace_id):
-            created = await self._start(new, starter)
-        else:
-            created = await self._enqueue(new)
-            if created and starter is not None:
-                starter.wake()
-        if created:
-            telemetry.jobs_submitted.labels(new.language).inc()
+            return await self._start(new, starter)
+        created = await self._enqueue(new)
+        if created and starter is not None:
+            starter.wake()
         return created
+
+    async def _submit_run(self, new: NewJob) -> bool:
+        """A run is walked at once, unless it is to wait or too many are walked already."""
+        walks = self.walks
+        if walks is None or new.scheduled_for > now_us() or not walks.has_room():
+            created = await self._enqueue(new)
+            if created and walks is not None:
+                walks.wake()
+            return created
+        job = await self.database.write(_add_leased, new, walks.worker_id, self.queue_max)
+        if job is not None:
+            walks.start(job, new.args)
+        return job is not None
+
+    async def add_step(self, run: Job, batch: Batch, new: NewJob) -> None:
+        """Store a walk's batch and the next script of its run, and start that when a slot is free.
+
+        Raises LeaseLost, and then nothing is stored.
+        """
+        starter = self.starter
+        reserved = starter is not None and starter.reserve(new.workspace_id)
+        worker_id = starter.worker_id if starter is not None and reserved else None
+        job: Job | None = None
+        try:
+            job = await insist(lambda: self.database.write(runs.write_and_add, run, batch, new, worker_id))
+        finally:
+            if reserved and job is None and starter is not None:
+                starter.unreserve(new.workspace_id)
+        if starter is None:
+            return
+        if job is None:
+            starter.wake()
+        else:
+            starter.start(job, new.args)
+
+    async def add_event(
+        self, job_id: str, resume_id: int, approved: bool, approver: str | None, payload: bytes
+    ) -> None:
+        """Store an approval or disapproval of a step's job and tell its run; raises Conflict."""
+        run_id = await self.database.write(
+            runs.add_event, job_id, resume_id, approved, approver, payload, now_us()
+        )
+        if run_id is not None and self.walks is not None:
+            await self.walks.take_up(run_id)
+
+    def run_parked(self) -> None:
+        """A run was put down; whoever waits for its time has to know."""
+        if self.walks is not None:
+            self.walks.wake()
 
     async def _enqueue(self, new: NewJob) -> bool:
         try:
@@ -160,6 +246,9 @@ class Desk:
         job = await self.get(workspace_id, job_id)
         if job.state == "completed":
             return
+        if job.role != "script":
+            await self._cancel_run(job, by, why)
+            return
         ending = canceled(by, why)
         if await self.database.write(store.finish_queued, job_id, ending, now_us()):
             self.changed(job_id)
@@ -168,6 +257,14 @@ class Desk:
         await self.database.write(store.note_cancellation, job_id, by, why)
         if (live := self.live.get(job_id)) is not None:
             live.cancel_asked.set()
+
+    async def _cancel_run(self, job: Job, by: str, why: str) -> None:
+        """End a run and everything in it; a branch or an iteration cannot end alone."""
+        run_id = job.run_id or job.id
+        await self.database.write(runs.note_cancellation, run_id, by, why, now_us())
+        self.cancel_asked[run_id] = (by, why)
+        if self.walks is not None:
+            await self.walks.take_up(run_id)
 
     async def output(self, job_id: str, kind: OutputKind, offset: int = 0) -> Output:
         """A job's log or stream from character `offset` on, up to this moment."""

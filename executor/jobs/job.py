@@ -13,6 +13,8 @@ from typing import Any, Literal
 from executor.script import Limits
 
 State = Literal["queued", "running", "completed"]
+Role = Literal["script", "run", "part"]
+"""A script in a container; a flow run; a flow job inside a run (a branch, an iteration, an inner flow)."""
 OutputKind = Literal["log", "stream"]
 
 DELETED_LOG = "##DELETED##"
@@ -53,6 +55,15 @@ class NewJob:
     lock: str | None = None
     parent_job: str | None = None
     root_job: str | None = None
+    role: Role = "script"
+    run_id: str | None = None
+    run_path: str | None = None
+    step_id: str | None = None
+    script_hash: str | None = None
+    priority: int = 0
+    restarted_from: str | None = None
+    cache_key: str | None = None
+    cache_ttl_s: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,24 @@ class Job:
     cpu_ms: int | None
     isolation: Mapping[str, Any] | None
     deleted: bool
+    role: Role = "script"
+    run_id: str | None = None
+    run_path: str | None = None
+    step_id: str | None = None
+    script_hash: str | None = None
+    priority: int = 0
+    flow_status: str | None = None
+    suspend: int = 0
+    suspend_until: int | None = None
+    preprocessed: bool = False
+    restarted_from: str | None = None
+    cache_key: str | None = None
+    cache_ttl_s: int | None = None
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is a flow job, of which a walk is all that runs."""
+        return self.role != "script"
 
     @property
     def duration_ms(self) -> int | None:

@@ -7,7 +7,7 @@ the worker and the attempt that hold its lease, so that a worker which was given
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -15,9 +15,12 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 
 from executor.errors import Conflict, TooManyJobs
 from executor.jobs.ending import Ending
-from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Status
+from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Role, Status
 from executor.script import Limits, compact_json
 from executor.storage.tables import job_args, job_output, job_results, jobs
+
+_ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
+"""Handed in by a client: no step of a flow run."""
 
 
 def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: int) -> bool:
@@ -41,6 +44,12 @@ def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: i
             f"the queue is full: {queue_max} jobs are waiting",
             remedy="try again when some have ended, or raise EXECUTOR_QUEUE_MAX",
         )
+    insert_job(connection, new, worker_id)
+    return True
+
+
+def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> None:
+    """Store a job that is known to be new, leased to `worker_id` at once if given."""
     leased = worker_id is not None
     row = {key: value for key, value in vars(new).items() if key not in ("args", "limits")}
     connection.execute(
@@ -54,42 +63,68 @@ def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: i
         )
     )
     connection.execute(insert(job_args).values(job_id=new.id, body=new.args))
-    return True
 
 
 def waiting(connection: Connection) -> int:
-    """How many jobs are queued."""
-    return connection.execute(select(func.count()).where(jobs.c.state == "queued")).scalar_one()
+    """How many jobs that clients handed in are queued; the steps of a run that goes on do not count."""
+    return connection.execute(
+        select(func.count()).where(jobs.c.state == "queued", jobs.c.started_at.is_(None), _ENTERED)
+    ).scalar_one()
 
 
 def claim(
-    connection: Connection, worker_id: str, now: int, not_in: Collection[str]
+    connection: Connection, worker_id: str, now: int, not_in: Collection[str], role: Role = "script"
 ) -> tuple[Job, bytes] | None:
-    """Lease the next due job to the worker, passing over the workspaces `not_in`; with its args."""
+    """Lease the next due job to the worker, passing over the workspaces `not_in`; with its args.
+
+    Of those that are due a higher priority goes first, then who has waited longest.
+    """
     next_id = (
         select(jobs.c.id)
-        .where(jobs.c.state == "queued", jobs.c.scheduled_for <= now)
+        .where(jobs.c.state == "queued", jobs.c.role == role, jobs.c.scheduled_for <= now)
         .where(jobs.c.workspace_id.not_in(not_in))
-        .order_by(jobs.c.scheduled_for, jobs.c.created_at)
+        .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
         .limit(1)
         .scalar_subquery()
     )
     row = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == next_id)
-        .values(state="running", worker_id=worker_id, started_at=now, attempt=jobs.c.attempt + 1)
-        .returning(*jobs.c)
+        update(jobs).where(jobs.c.id == next_id).values(**_lease(worker_id, now)).returning(*jobs.c)
     ).first()
     if row is None:
         return None
     return _job(row), args(connection, row.id)
 
 
-def next_due(connection: Connection, not_in: Collection[str]) -> int | None:
+def lease_one(connection: Connection, job_id: str, worker_id: str, now: int) -> Job | None:
+    """Lease this very job, if it is queued."""
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.state == "queued")
+        .values(**_lease(worker_id, now))
+        .returning(*jobs.c)
+    ).first()
+    return None if row is None else _job(row)
+
+
+def holds(connection: Connection, job: Job) -> bool:
+    """Whether the job's lease still is the one that `job` was read with."""
+    return connection.execute(select(jobs.c.id).where(_leased(job))).first() is not None
+
+
+def _lease(worker_id: str, now: int) -> dict[str, Any]:
+    return {
+        "state": "running",
+        "worker_id": worker_id,
+        "started_at": func.coalesce(jobs.c.started_at, now),
+        "attempt": jobs.c.attempt + 1,
+    }
+
+
+def next_due(connection: Connection, not_in: Collection[str], role: Role = "script") -> int | None:
     """When the first queued job outside the workspaces `not_in` may start, in microseconds."""
     return connection.execute(
         select(func.min(jobs.c.scheduled_for)).where(
-            jobs.c.state == "queued", jobs.c.workspace_id.not_in(not_in)
+            jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in)
         )
     ).scalar_one_or_none()
 
@@ -111,7 +146,7 @@ def note_container(
 
 def finish(connection: Connection, job: Job, ending: Ending, now: int) -> bool:
     """Record how a running job ended; False if the lease is lost, then nothing changes."""
-    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**_ended(ending, now))))
+    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**ended(ending, now))))
     if changed:
         connection.execute(insert(job_results).values(job_id=job.id, body=ending.result))
     return changed
@@ -121,7 +156,7 @@ def finish_queued(connection: Connection, job_id: str, ending: Ending, now: int)
     """Record the end of a job that never started; False if it is not queued any more."""
     changed = _changed(
         connection.execute(
-            update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued").values(**_ended(ending, now))
+            update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued").values(**ended(ending, now))
         )
     )
     if changed:
@@ -129,7 +164,8 @@ def finish_queued(connection: Connection, job_id: str, ending: Ending, now: int)
     return changed
 
 
-def _ended(ending: Ending, now: int) -> dict[str, Any]:
+def ended(ending: Ending, now: int) -> dict[str, Any]:
+    """What the row of a job that ends so says."""
     return {
         "state": "completed",
         "status": ending.status.value,
@@ -167,7 +203,7 @@ def release(connection: Connection, job: Job, not_before: int) -> bool:
 
 
 def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
-    """Running jobs whose worker is not among the living."""
+    """Running jobs, flow runs among them, whose worker is not among the living."""
     rows = connection.execute(select(jobs).where(jobs.c.state == "running", jobs.c.worker_id.not_in(living)))
     return [_job(row) for row in rows]
 
@@ -205,23 +241,45 @@ def get(connection: Connection, workspace_id: str, job_id: str) -> Job | None:
 
 
 def args(connection: Connection, job_id: str) -> bytes:
-    """A job's arguments: a JSON object."""
-    body: bytes = connection.execute(select(job_args.c.body).where(job_args.c.job_id == job_id)).scalar_one()
-    return body
+    """A job's arguments: a JSON object. What a part of a run shares with the job around it is added."""
+    found: list[bytes] = []
+    at: str | None = job_id
+    while at is not None:
+        row = connection.execute(
+            select(job_args.c.body, job_args.c.base).where(job_args.c.job_id == at)
+        ).first()
+        if row is None:
+            break  # a step without arguments has no row
+        found.append(row.body)
+        at = row.base
+    if not found:
+        return b"{}"
+    return found[0] if len(found) == 1 else merged(found)
+
+
+def merged(objects: Sequence[bytes]) -> bytes:
+    """JSON objects as one; of members of one name the first object's counts."""
+    whole: dict[str, Any] = {}
+    for text in reversed(objects):
+        whole |= json.loads(text)
+    return compact_json(whole)
 
 
 def result(connection: Connection, job_id: str) -> bytes | None:
     """A completed job's result or error object, as JSON; None while there is none."""
+    other = job_results.alias()
     return connection.execute(
-        select(job_results.c.body).where(job_results.c.job_id == job_id)
+        select(func.coalesce(job_results.c.body, other.c.body))
+        .select_from(job_results.outerjoin(other, other.c.job_id == job_results.c.same_as))
+        .where(job_results.c.job_id == job_id)
     ).scalar_one_or_none()
 
 
 def scrub(connection: Connection, job_id: str) -> None:
     """Forget what a completed job was given and gave; that it ran stays known."""
-    connection.execute(update(job_args).where(job_args.c.job_id == job_id).values(body=b"{}"))
+    connection.execute(update(job_args).where(job_args.c.job_id == job_id).values(body=b"{}", base=None))
     connection.execute(
-        update(job_results).where(job_results.c.job_id == job_id).values(body=compact_json({}))
+        update(job_results).where(job_results.c.job_id == job_id).values(body=compact_json({}), same_as=None)
     )
     connection.execute(delete(job_output).where(job_output.c.job_id == job_id))
     append_output(connection, job_id, "log", 0, DELETED_LOG)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 
+from executor import telemetry
 from executor.errors import ConfigurationError, Unavailable
 
 T = TypeVar("T")
 
+STORE_RETRY_S = 1.0
 READERS = 4
 BUSY_TIMEOUT_MS = 30_000
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -107,3 +109,13 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+async def insist(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, again and again while the database does not answer: the end of a job must not be lost."""
+    while True:
+        try:
+            return await act()
+        except Unavailable as error:
+            telemetry.log.error("the database does not answer", error=str(error))
+            await asyncio.sleep(STORE_RETRY_S)

@@ -73,14 +73,35 @@ jobs = Table(
     Column("memory_peak_bytes", BigInteger),
     Column("cpu_ms", BigInteger),
     Column("isolation", Text),  # JSON: how it was isolated
+    # script: has a lease and a container; run: a flow run, has a lease; part: a flow job inside a run.
+    Column("role", Text, nullable=False, server_default="script"),
+    Column("run_id", Text),  # the flow run that it is part of, or is
+    Column("run_path", Text),  # its place in the run, the same in every walk
+    Column("step_id", Text),
+    Column("script_hash", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("flow_status", Text),  # JSON; of a flow job that is not being walked
+    Column("suspend", Integer, nullable=False, server_default="0"),  # events that are missing
+    Column("suspend_until", BigInteger),
+    Column("preprocessed", Boolean, nullable=False, server_default="0"),
+    Column("restarted_from", Text),  # JSON: {flow_job_id, step_id, branch_or_iteration_n}
+    Column("cache_key", Text),  # of a script whose result may be used again
+    Column("cache_ttl_s", BigInteger),
     Column("deleted", Boolean, nullable=False, server_default="0"),
     CheckConstraint("state IN ('queued', 'running', 'completed')", name="state_known"),
     CheckConstraint("(state = 'completed') = (status IS NOT NULL)", name="completed_has_status"),
     CheckConstraint("(state = 'completed') = (completed_at IS NOT NULL)", name="completed_has_end"),
-    CheckConstraint("(state = 'running') = (worker_id IS NOT NULL)", name="running_has_worker"),
+    CheckConstraint("role IN ('script', 'run', 'part')", name="role_known"),
+    CheckConstraint(
+        "(state = 'running' AND role <> 'part') = (worker_id IS NOT NULL)", name="running_has_worker"
+    ),
 )
 # What waits, in the order it is taken.
-Index("ix_jobs_waiting", jobs.c.state, jobs.c.scheduled_for, jobs.c.created_at)
+Index("ix_jobs_waiting", jobs.c.state, jobs.c.role, jobs.c.scheduled_for, jobs.c.created_at)
+# The jobs of a run; two walks of it can never make one twice.
+Index("ix_jobs_run", jobs.c.run_id, jobs.c.run_path, unique=True)
+# The children of a flow job.
+Index("ix_jobs_parent", jobs.c.parent_job, jobs.c.created_at)
 # Listings of a workspace, newest first.
 Index("ix_jobs_listing", jobs.c.workspace_id, jobs.c.created_at)
 
@@ -89,13 +110,18 @@ job_args = Table(
     metadata,
     Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
     Column("body", LargeBinary, nullable=False),
+    Column(
+        "base", Text, ForeignKey("jobs.id")
+    ),  # whose args are these too, where `body` has none of the name
 )
 
 job_results = Table(
     "job_results",
     metadata,
     Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary),
+    Column("same_as", Text, ForeignKey("jobs.id")),  # the job that has this very result, a big one
+    CheckConstraint("(body IS NULL) = (same_as IS NOT NULL)", name="body_or_same"),
 )
 
 # Logs and result streams arrive in pieces; `position` counts characters from the beginning.
@@ -108,4 +134,48 @@ job_output = Table(
     Column("text", Text, nullable=False),
     PrimaryKeyConstraint("job_id", "kind", "position"),
     CheckConstraint("kind IN ('log', 'stream')", name="kind_known"),
+)
+
+# What a walk decided, by place in the run; walked again, it decides the same.
+journal = Table(
+    "journal",
+    metadata,
+    Column("run_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_id", "path"),
+)
+
+# Approvals and disapprovals, in the order they came.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),  # the gated step's job
+    Column("resume_id", BigInteger, nullable=False),
+    Column("approved", Boolean, nullable=False),
+    Column("approver", Text),
+    Column("payload", LargeBinary, nullable=False),
+    Column("arrived_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("job_id", "resume_id"),
+)
+
+# Values that a flow's scripts keep under the run.
+flow_states = Table(
+    "flow_states",
+    metadata,
+    Column("run_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_id", "key"),
+)
+
+# Results that a script with `cache_ttl` need not compute again.
+cached_results = Table(
+    "cached_results",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "key"),
 )

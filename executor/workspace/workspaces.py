@@ -12,7 +12,7 @@ from executor.errors import BadInput, Conflict, NotFound
 from executor.settings import LimitBounds
 from executor.storage.database import Database
 from executor.storage.tables import workspaces
-from executor.workspace.policy import Policy, check_policy
+from executor.workspace.policy import Policy, bounded_by, check_policy
 
 DEFAULT = "main"
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
@@ -79,6 +79,11 @@ class Workspaces:
     def list(self) -> list[Workspace]:
         """All workspaces by id."""
         return sorted(self._cache.values(), key=lambda workspace: workspace.id)
+
+    def bounds(self, workspace_id: str) -> LimitBounds:
+        """Defaults and maxima of the limits of the workspace's jobs."""
+        workspace = self._cache.get(workspace_id)
+        return bounded_by(self._bounds, workspace.policy.limits) if workspace else self._bounds
 
     def share(self, workspace_id: str) -> int | None:
         """How many of the workspace's jobs may run at once; None: as many as there are slots."""

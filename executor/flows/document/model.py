@@ -6,7 +6,7 @@ absent, and fields that we do not know are ignored. `read_flow` makes these from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo
@@ -246,7 +246,7 @@ def _each(modules: tuple[Module, ...], where: str) -> Iterator[tuple[str, Module
 
 
 def _branches(
-    branches: tuple[Branch, ...] | tuple[ConditionalBranch, ...],
+    branches: Sequence[Branch | ConditionalBranch],
 ) -> tuple[tuple[str, tuple[Module, ...]], ...]:
     return tuple((f".value.branches[{n}].modules", branch.modules) for n, branch in enumerate(branches))
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from executor.errors import Reason
 from executor.flows.document import ForLoop, WhileLoop
+from executor.flows.expressions import places
 from executor.flows.step import Step
 from executor.flows.transforms import StepFailed
 from executor.flows.values import Args, End, Value, array_text, failed, object_text
@@ -32,7 +33,7 @@ async def _items(step: Step, loop: ForLoop) -> list[bytes]:
     """The iterator's array, evaluated once per run of the module."""
 
     async def act() -> bytes:
-        return await step.view.value_of(loop.iterator)
+        return await step.view.value_of(loop.iterator, places.CHOICE)
 
     text = await step.world.once(f"{step.path}/iterator", act)
     found = json.loads(text)
@@ -49,10 +50,13 @@ async def _items(step: Step, loop: ForLoop) -> list[bytes]:
 
 async def _in_turn(step: Step, loop: ForLoop, items: list[bytes]) -> End:
     """One iteration after the other; the first failure ends the loop, unless failures are skipped."""
+    step.status.items = items
     results: list[bytes] = []
+    job: str | None = None
     for index, item in enumerate(items):
-        step.status.iterator = {"index": index, "itered": items}
+        step.status.iterator = {"index": index}
         end = await iteration(step, loop, index, item, own_results=False)
+        job = end.job
         results.append(await step.world.text(end.value))
         if end.final:
             return End(end.value, ok=False, final=True, job=end.job)
@@ -60,7 +64,7 @@ async def _in_turn(step: Step, loop: ForLoop, items: list[bytes]) -> End:
             return End(Value(array_text(results)), ok=False, handled=end.handled, job=end.job)
         if end.stop is not None or await breaks(step, index, end, results):
             break
-    return End(Value(array_text(results)), job=end.job)
+    return End(Value(array_text(results)), job=job)
 
 
 async def breaks(step: Step, index: int, end: End, results: list[bytes]) -> bool:

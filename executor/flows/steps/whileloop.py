@@ -14,10 +14,10 @@ async def whileloop(step: Step) -> End:
     loop = step.module.value
     if not isinstance(loop, WhileLoop):
         raise AssertionError(f"BUG: {loop.type} is no while-loop")
-    step.status.type, step.status.while_loop = "InProgress", True
+    step.status.type, step.status.while_loop, step.status.items = "InProgress", True, ()
     results: list[bytes] = []
     for index in range(step.world.iterations_max):
-        step.status.iterator = {"index": index, "itered": []}
+        step.status.iterator = {"index": index}
         end = await iteration(step, loop, index, str(index).encode(), own_results=False)
         if end.final or not (end.ok or loop.skip_failures):
             return End(end.value, ok=False, final=end.final, handled=end.handled, job=end.job)

@@ -1,0 +1,309 @@
+"""Every statement about flow runs: their jobs by place, their journal, approvals.
+
+Whatever a walk writes names the lease of its run, in the same transaction, so that a walk which was
+given up changes nothing. Its writes come in batches, in the order in which they happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+
+from executor.errors import Conflict
+from executor.jobs import store
+from executor.jobs.ending import Ending
+from executor.jobs.job import Job, NewJob, Role, Status
+from executor.jobs.leases import LeaseLost
+from executor.storage.tables import approvals, cached_results, job_args, job_results, jobs, journal
+
+BIG_BYTES = 16 * 1024
+"""A result above this is not held in memory by a walk, and stored once however many jobs have it."""
+NEVER = 2**62
+
+
+@dataclass(frozen=True)
+class Known:
+    """A job of a run, as a walk meets it again."""
+
+    id: str
+    role: Role
+    status: Status | None
+    reason: str | None
+    result: bytes | None
+    """None for a big one, and while there is none."""
+    origin: str
+    """The job that holds the result."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a run: its decisions and its jobs, by place."""
+
+    journal: dict[str, bytes]
+    jobs: dict[str, Known]
+
+
+@dataclass
+class Batch:
+    """What a walk has done since it was last stored."""
+
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    args: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    ends: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.jobs) + len(self.ends) + len(self.notes)
+
+
+def load(connection: Connection, run_id: str) -> Record:
+    """Everything a walk of the run needs to go the way it went before."""
+    notes = connection.execute(select(journal.c.path, journal.c.value).where(journal.c.run_id == run_id))
+    own, other = job_results, job_results.alias()
+    body = func.coalesce(own.c.body, other.c.body)
+    rows = connection.execute(
+        select(
+            jobs.c.run_path,
+            jobs.c.id,
+            jobs.c.role,
+            jobs.c.status,
+            jobs.c.reason,
+            func.coalesce(own.c.same_as, jobs.c.id).label("origin"),
+            body.label("body"),
+        )
+        .select_from(
+            jobs.outerjoin(own, own.c.job_id == jobs.c.id).outerjoin(
+                other, and_(other.c.job_id == own.c.same_as, func.length(other.c.body) <= BIG_BYTES)
+            )
+        )
+        .where(jobs.c.run_id == run_id, jobs.c.id != run_id)
+        .where(or_(own.c.body.is_(None), func.length(own.c.body) <= BIG_BYTES))
+    )
+    known = {row.run_path: _known(row, row.body) for row in rows}
+    big = connection.execute(
+        select(
+            jobs.c.run_path, jobs.c.id, jobs.c.role, jobs.c.status, jobs.c.reason, jobs.c.id.label("origin")
+        )
+        .select_from(jobs.join(own, own.c.job_id == jobs.c.id))
+        .where(jobs.c.run_id == run_id, jobs.c.id != run_id, func.length(own.c.body) > BIG_BYTES)
+    )
+    known.update({row.run_path: _known(row, None) for row in big})
+    return Record({row.path: row.value for row in notes}, known)
+
+
+def _known(row: Any, body: bytes | None) -> Known:
+    status = None if row.status is None else Status(row.status)
+    return Known(row.id, row.role, status, row.reason, body, row.origin)
+
+
+def write(connection: Connection, run: Job, batch: Batch) -> None:
+    """Store a batch; raises LeaseLost, and then nothing of it is stored."""
+    if not store.holds(connection, run):
+        raise LeaseLost
+    _insert(connection, jobs, batch.jobs.values())
+    _insert(connection, job_args, batch.args)
+    for end in batch.ends:
+        values = {name: value for name, value in end.items() if name != "id"}
+        connection.execute(update(jobs).where(jobs.c.id == end["id"]).values(**values))
+    _insert(connection, job_results, batch.results)
+    _insert(connection, journal, batch.notes)
+
+
+def _insert(connection: Connection, table: Any, rows: Iterable[Mapping[str, Any]]) -> None:
+    listed = [dict(row) for row in rows]
+    if listed:
+        connection.execute(insert(table), listed)
+
+
+def write_and_add(
+    connection: Connection, run: Job, batch: Batch, new: NewJob, worker_id: str | None
+) -> Job | None:
+    """Store a batch and a script job of the run; the job, if it is leased to `worker_id` at once."""
+    write(connection, run, batch)
+    store.insert_job(connection, new, worker_id)
+    return None if worker_id is None else store.get(connection, new.workspace_id, new.id)
+
+
+@dataclass(frozen=True)
+class Parking:
+    """How a run that only waits is put down."""
+
+    wake_at: int | None
+    """Microseconds since 1970; None: only an event wakes it."""
+    suspend: int
+    suspend_until: int | None
+    flow_status: str
+    seen: Mapping[str, int]
+    """How many events the walk has seen at each gate that it waits at."""
+
+
+def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bool:
+    """Put a run down; False, and it is not, if an event has arrived that the walk has not seen."""
+    write(connection, run, batch)
+    for gate, seen in parking.seen.items():
+        if len(events(connection, gate)) != seen:
+            return False
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == run.id)
+        .values(
+            state="queued",
+            worker_id=None,
+            scheduled_for=NEVER if parking.wake_at is None else parking.wake_at,
+            suspend=parking.suspend,
+            suspend_until=parking.suspend_until,
+            flow_status=parking.flow_status,
+        )
+    )
+    return True
+
+
+def finish(connection: Connection, run: Job, batch: Batch, end: Ending, flow_status: str, now: int) -> None:
+    """Store the last batch and the end of a run; raises LeaseLost."""
+    write(connection, run, batch)
+    connection.execute(
+        update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status, suspend=0, suspend_until=None)
+    )
+    if not store.finish(connection, run, end, now):
+        raise LeaseLost
+
+
+def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
+    """Store a batch and put the run down as it is; it is due at once. Raises LeaseLost."""
+    write(connection, run, batch)
+    store.release(connection, run, now)
+
+
+def end_all(connection: Connection, run: Job, end: Ending, flow_status: str | None, now: int) -> None:
+    """End a run and every flow job in it that has not ended; raises LeaseLost."""
+    end_parts(connection, run.id, end, now)
+    values = {"suspend": 0, "suspend_until": None}
+    if flow_status is not None:
+        values["flow_status"] = flow_status  # type: ignore[assignment]
+    connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
+    if not store.finish(connection, run, end, now):
+        raise LeaseLost
+
+
+def replace_args(connection: Connection, run: Job, args: bytes) -> None:
+    """The run's arguments are what its preprocessor made of them; raises LeaseLost."""
+    if not store.holds(connection, run):
+        raise LeaseLost
+    connection.execute(update(job_args).where(job_args.c.job_id == run.id).values(body=args))
+    connection.execute(update(jobs).where(jobs.c.id == run.id).values(preprocessed=True))
+
+
+def note_cancellation(connection: Connection, run_id: str, by: str, why: str, now: int) -> None:
+    """Mark a run as to be cancelled; one that is put down is due at once."""
+    alive = and_(jobs.c.id == run_id, jobs.c.state != "completed")
+    connection.execute(update(jobs).where(alive).values(canceled_by=by, canceled_reason=why))
+    connection.execute(update(jobs).where(alive, jobs.c.state == "queued").values(scheduled_for=now))
+
+
+def lease(connection: Connection, run_id: str, worker_id: str, now: int) -> Job | None:
+    """Take a parked or queued run up; None if somebody has it, or it has ended."""
+    return store.lease_one(connection, run_id, worker_id, now)
+
+
+# ------------------------------------------------------------ approvals
+
+
+def events(connection: Connection, job_id: str) -> list[Any]:
+    """Approvals and disapprovals of a gated step's job, in the order they came."""
+    return list(
+        connection.execute(
+            select(approvals)
+            .where(approvals.c.job_id == job_id)
+            .order_by(approvals.c.arrived_at, approvals.c.resume_id)
+        )
+    )
+
+
+def add_event(
+    connection: Connection,
+    job_id: str,
+    resume_id: int,
+    approved: bool,
+    approver: str | None,
+    payload: bytes,
+    now: int,
+) -> str | None:
+    """Store an event of a step's job, and wake the run that may wait for it; the run's id.
+
+    Raises Conflict for a second one of the same id.
+    """
+    known = connection.execute(
+        select(approvals.c.job_id).where(approvals.c.job_id == job_id, approvals.c.resume_id == resume_id)
+    ).first()
+    if known is not None:
+        raise Conflict("resume request already sent", field="resume_id", remedy="use another resume id")
+    connection.execute(
+        insert(approvals).values(
+            job_id=job_id,
+            resume_id=resume_id,
+            approved=approved,
+            approver=approver,
+            payload=payload,
+            arrived_at=now,
+        )
+    )
+    run_id: str | None = connection.execute(
+        select(jobs.c.run_id).where(jobs.c.id == job_id)
+    ).scalar_one_or_none()
+    # The queue is the fallback: whoever looks next takes the run up.
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == run_id, jobs.c.state == "queued", jobs.c.scheduled_for > now)
+        .where(jobs.c.started_at.is_not(None))
+        .values(scheduled_for=now)
+    )
+    return run_id
+
+
+# ------------------------------------------------------------ cancellation
+
+
+def unfinished(connection: Connection, run_id: str) -> list[tuple[str, Role, str]]:
+    """Jobs of a run, the run itself not, that have not ended: id, role, state."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.role, jobs.c.state).where(
+            jobs.c.run_id == run_id, jobs.c.id != run_id, jobs.c.state != "completed"
+        )
+    )
+    return [(row.id, row.role, row.state) for row in rows]
+
+
+def end_parts(connection: Connection, run_id: str, end: Ending, now: int) -> None:
+    """End every flow job inside a run that has not ended."""
+    found = [job_id for job_id, role, _ in unfinished(connection, run_id) if role == "part"]
+    if not found:
+        return
+    statement = update(jobs).where(jobs.c.id == bindparam("part")).values(**store.ended(end, now))
+    connection.execute(statement, [{"part": job_id} for job_id in found])
+    _insert(connection, job_results, [{"job_id": job_id, "body": end.result} for job_id in found])
+
+
+# ------------------------------------------------------------ results that are used again
+
+
+def cached(connection: Connection, workspace_id: str, key: str, now: int) -> str | None:
+    """The job whose result stands for this call."""
+    return connection.execute(
+        select(cached_results.c.job_id).where(
+            cached_results.c.workspace_id == workspace_id,
+            cached_results.c.key == key,
+            cached_results.c.expires_at > now,
+        )
+    ).scalar_one_or_none()
+
+
+def cache(connection: Connection, workspace_id: str, key: str, job_id: str, expires_at: int) -> None:
+    """Keep a job's result for later calls."""
+    values = {"job_id": job_id, "expires_at": expires_at}
+    same = and_(cached_results.c.workspace_id == workspace_id, cached_results.c.key == key)
+    if not connection.execute(update(cached_results).where(same).values(**values)).rowcount:
+        connection.execute(insert(cached_results).values(workspace_id=workspace_id, key=key, **values))

@@ -1,0 +1,270 @@
+"""Takes flow runs up and puts them down: one activation is a walk until it ends or only waits.
+
+A run that only waits is rows in the database and nothing else. The time it waits for, or an event,
+starts its next activation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from executor import telemetry
+from executor.flows.root import walk_run
+from executor.flows.values import End
+from executor.jobs import runs, store
+from executor.jobs.ending import Ending, canceled, infrastructure
+from executor.jobs.job import Job, now_us
+from executor.jobs.leases import LeaseLost
+from executor.jobs.runs import Parking
+from executor.storage.database import STORE_RETRY_S, insist
+from executor.walker.documents import as_run
+from executor.walker.world import RunWorld, Surroundings
+
+IDLE_S = 60.0
+HOLD_US = 1_000_000
+"""A run whose wait is over within this time is not put down for it."""
+WALKS_MAX = 200
+"""Runs walked at once; further ones wait in the queue."""
+
+
+class Walker:
+    """`executor.jobs.desk.Walks`: walks the runs of this process."""
+
+    def __init__(self, worker_id: str, around: Surroundings) -> None:
+        self.worker_id = worker_id
+        self._around = around
+        self._desk = around.desk
+        self._activations: dict[str, Activation] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._draining = False
+
+    # ------------------------------------------------------------ taking runs up
+
+    def has_room(self) -> bool:
+        """Whether a further run can be walked at once."""
+        return not self._draining and len(self._activations) < WALKS_MAX
+
+    def start(self, run: Job, args: bytes) -> None:
+        """Walk a leased run in a task of its own."""
+        activation = self._activations[run.id] = Activation(run, args, self._around)
+        task = asyncio.create_task(self._activate(activation), name=f"run {run.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _activate(self, activation: Activation) -> None:
+        try:
+            await activation.live()
+        finally:
+            del self._activations[activation.run.id]
+            self._desk.changed(activation.run.id)
+            self._woken.set()
+
+    async def take_up(self, run_id: str) -> None:
+        """There is news for a run: tell its walk, or walk it again."""
+        if (activation := self._activations.get(run_id)) is not None:
+            activation.tell()
+            return
+        if not self.has_room():
+            self._woken.set()
+            return
+        run = await self._desk.database.write(runs.lease, run_id, self.worker_id, now_us())
+        if run is not None:
+            self.start(run, await self._desk.database.read(store.args, run_id))
+
+    async def work(self) -> None:
+        """Take due runs up whenever there is room; runs until cancelled or drained."""
+        while not self._draining:
+            self._woken.clear()
+            try:
+                pause = await self._take_all()
+            except Exception as error:  # noqa: BLE001 - the loop must outlive any trouble of the database
+                telemetry.log.error("the queue of runs could not be read", error=str(error))
+                pause = STORE_RETRY_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _take_all(self) -> float:
+        """Start every run that is due; give the seconds until the next look."""
+        database = self._desk.database
+        while self.has_room():
+            claimed = await database.write(store.claim, self.worker_id, now_us(), [], "run")
+            if claimed is None:
+                due = await database.read(store.next_due, [], "run")
+                return IDLE_S if due is None else min(IDLE_S, max(0.01, (due - now_us()) / 1e6))
+            self.start(*claimed)
+        return IDLE_S
+
+    def wake(self) -> None:
+        """A run was queued, or put down until a time."""
+        self._woken.set()
+
+    # ------------------------------------------------------------ the end
+
+    def stop_starting(self) -> None:
+        """Start nothing more; safe in a signal handler."""
+        self._draining = True
+        self._woken.set()
+
+    async def drain(self) -> None:
+        """Put every run down where it is; the next service walks on."""
+        self.stop_starting()
+        for activation in list(self._activations.values()):
+            activation.stop()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=10)
+
+
+class Activation:
+    """One walk of one run, from its lease to its end, or until it only waits."""
+
+    def __init__(self, run: Job, args: bytes, around: Surroundings) -> None:
+        self.run = run
+        self._args = args
+        self._around = around
+        self._desk = around.desk
+        self._news = asyncio.Event()
+        self._stopping = False
+        if run.canceled_by is not None:  # asked for before our predecessor died
+            self._desk.cancel_asked[run.id] = (run.canceled_by, run.canceled_reason or "")
+
+    def tell(self) -> None:
+        """Something has happened: an event, or a cancellation."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Put the run down as soon as possible."""
+        self._stopping = True
+        self._news.set()
+
+    async def live(self) -> None:
+        """Walk the run, and see that how it ends is stored."""
+        telemetry.runs_walked.inc()
+        try:
+            record = await insist(partial(self._desk.database.read, runs.load, self.run.id))
+            world = RunWorld(self.run, record, self._around)
+            try:
+                await self._walk(world)
+            finally:
+                world.close()
+        except LeaseLost:
+            telemetry.log.warning("lease lost; the walk is dropped", run=self.run.id)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a run without an end
+            telemetry.log.exception("BUG: a walk failed in an unforeseen way", run=self.run.id)
+            end = infrastructure(f"{type(error).__name__}: {error}")
+            with suppress(LeaseLost):
+                await self._finish_for_good(end)
+        finally:
+            telemetry.runs_walked.dec()
+
+    async def _walk(self, world: RunWorld) -> None:
+        run = await as_run(self.run, self._args, self._desk.database, self._around.limits)
+        walking = asyncio.create_task(walk_run(world, run), name=f"walk {self.run.id}")
+        storing = asyncio.create_task(world.keep_storing())
+        try:
+            while not walking.done():
+                if self.run.id in self._desk.cancel_asked:
+                    return await self._cancel(world, walking)
+                if self._stopping:
+                    return await self._give_back(world, walking)
+                if world.activity.resting.is_set() and await self._put_down(world, walking):
+                    return None
+                await self._next(world, walking, storing)
+            await self._finish(world, walking.result())
+        finally:
+            await ended(walking, storing)
+
+    async def _next(self, world: RunWorld, walking: asyncio.Task[End], storing: asyncio.Task[None]) -> None:
+        """Wait for whatever comes first: the walk's end, its rest, the end of a rest, news."""
+        due = [rest.until for rest in world.activity.rests if rest.until is not None]
+        timeout = None if not due else max(0.0, (min(due) - now_us()) / 1e6)
+        news = asyncio.create_task(self._news.wait())
+        tasks: set[asyncio.Task[Any]] = {walking, storing, news}
+        resting = None
+        if not world.activity.resting.is_set():
+            resting = asyncio.create_task(world.activity.resting.wait())
+            tasks.add(resting)
+        try:
+            await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended(news, *([resting] if resting else []))
+        if storing.done():
+            storing.result()
+        is_news = self._news.is_set()
+        self._news.clear()
+        now = now_us()
+        for rest in list(world.activity.rests):
+            if (rest.until is not None and rest.until <= now) or (is_news and rest.gate is not None):
+                world.activity.wake(rest)
+
+    async def _put_down(self, world: RunWorld, walking: asyncio.Task[End]) -> bool:
+        """Put a run down that only waits; False if it has to go on."""
+        rests = list(world.activity.rests)
+        due = [rest.until for rest in rests if rest.until is not None]
+        wake_at = min(due) if due else None
+        if wake_at is not None and wake_at - now_us() <= HOLD_US:
+            return False
+        gates = {rest.gate for rest in rests if rest.gate is not None}
+        batch = world.take_batch()
+        world.keep_statuses(batch)
+        parking = Parking(
+            wake_at,
+            world.missing_events(),
+            wake_at if gates else None,
+            world.statuses[self.run.id].text,
+            {gate: world.seen[gate] for gate in gates},
+        )
+        if await insist(partial(self._desk.database.write, runs.park, self.run, batch, parking)):
+            self._desk.run_parked()
+            return True
+        self._news.set()
+        return False
+
+    async def _give_back(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
+        """We are stopping: the run waits for the next service."""
+        await ended(walking)
+        batch = world.take_batch()
+        world.keep_statuses(batch)
+        write = partial(self._desk.database.write, runs.give_back, self.run, batch, now_us())
+        await insist(write)
+
+    # ------------------------------------------------------------ the end
+
+    async def _finish(self, world: RunWorld, end: End) -> None:
+        ending = await world.ending(end)
+        status = world.statuses[self.run.id].text
+        act = partial(runs.finish, run=self.run, batch=world.take_batch(), end=ending, flow_status=status)
+        await insist(partial(self._desk.database.write, lambda connection: act(connection, now=now_us())))
+        telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
+
+    async def _cancel(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
+        """End everything of the run: its scripts, its flow jobs, itself."""
+        await ended(walking)
+        await world.store()
+        by, why = self._desk.cancel_asked[self.run.id]
+        end = canceled(by, why)
+        for job_id, role, _ in await self._desk.database.read(runs.unfinished, self.run.id):
+            if role == "script":
+                await self._desk.cancel(self.run.workspace_id, job_id, by, why)
+        for job_id, role, _ in await self._desk.database.read(runs.unfinished, self.run.id):
+            if role == "script":
+                await self._desk.wait(self.run.workspace_id, job_id)
+        status = world.statuses.get(self.run.id)
+        await self._finish_for_good(end, None if status is None else status.text)
+
+    async def _finish_for_good(self, end: Ending, flow_status: str | None = None) -> None:
+        """End the run and every flow job in it."""
+        write = partial(self._desk.database.write, runs.end_all, self.run, end, flow_status, now_us())
+        await insist(write)
+        self._desk.cancel_asked.pop(self.run.id, None)
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended, however they do."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

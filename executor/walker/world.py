@@ -1,0 +1,419 @@
+"""The world of one walk: its journal in the database, its scripts at the worker.
+
+Decisions and completed engine jobs are gathered and stored many at a time, but always before
+anything outside can see a consequence of them: before a script starts, before the run is put down,
+before its end. What was not stored was seen by nobody, and is decided anew after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from executor.errors import Reason
+from executor.flows.activity import Activity
+from executor.flows.document import Flow, FlowLimits
+from executor.flows.expressions.places import Place as ExpressionPlace
+from executor.flows.expressions.pool import Expressions
+from executor.flows.expressions.scope import ExpressionCallFailed, Scope
+from executor.flows.status import FlowStatus
+from executor.flows.values import NULL, Args, End, Value
+from executor.flows.world import Event, Place, ScriptCall, StoredScript
+from executor.jobs import runs, store
+from executor.jobs.desk import Desk
+from executor.jobs.ending import Ending, labels_of
+from executor.jobs.environment import iso
+from executor.jobs.job import Job, NewJob, Status, new_id, now_us
+from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
+from executor.script import Limits, compact_json, resolve_limits
+from executor.settings import LimitBounds
+from executor.storage.database import insist
+from executor.walker.documents import document
+from executor.workspace.library import Library, NotStored
+
+FLUSH_S = 0.1
+BATCH_MAX = 500
+UNENDED: dict[str, Any] = dict.fromkeys(
+    (
+        "status",
+        "completed_at",
+        "worker_id",
+        "reason",
+        "canceled_by",
+        "canceled_reason",
+        "labels",
+        "memory_peak_bytes",
+        "cpu_ms",
+        "flow_status",
+    )
+)
+"""What the row of a job says before its end; rows stored together have the same columns."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all walks of this process share."""
+
+    desk: Desk
+    library: Library
+    expressions: Expressions
+    bounds: Callable[[str], LimitBounds]
+    """A workspace's limits."""
+    limits: FlowLimits
+
+
+class RunWorld:
+    """`executor.flows.world.World` of one activation of one run."""
+
+    def __init__(self, run: Job, record: Record, around: Surroundings) -> None:
+        self.run = run
+        self.activity = Activity()
+        self.iterations_max = around.limits.iterations
+        self.started_at = run.started_at or now_us()
+        self.scheduled_for = iso(run.scheduled_for if run.attempt == 1 else run.created_at)
+        self.seen: Counter[str] = Counter()
+        self.statuses: dict[str, FlowStatus] = {}
+        self._around = around
+        self._desk = around.desk
+        self._record = record
+        self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
+        self._batch = Batch()
+        self._unstored: set[str] = set()
+        self._limits_text = json.dumps(asdict(run.limits))
+        self._storing = asyncio.Lock()
+
+    # ------------------------------------------------------------ values and decisions
+
+    async def once(self, path: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What `act` gave when this run came to `path` first."""
+        known = self._record.journal.get(path)
+        if known is not None:
+            return known
+        value = await act()
+        self._record.journal[path] = value
+        self._batch.notes.append({"run_id": self.run.id, "path": path, "value": value})
+        await self._store_if_many()
+        return value
+
+    async def text(self, value: Value) -> bytes:
+        """A value's JSON text."""
+        if value.text is not None:
+            return value.text
+        if value.job is None:
+            raise AssertionError("BUG: a value without text and without job")
+        if value.job in self._unstored:
+            await self.store()
+        found = await self._desk.database.read(store.result, value.job)
+        if found is None:
+            raise AssertionError(f"BUG: job {value.job} has no result")
+        return found
+
+    async def evaluate(
+        self, expr: str, scope: Scope, place: ExpressionPlace, *, as_boolean: bool = False
+    ) -> bytes:
+        """The value of an expression as JSON."""
+        return await self._around.expressions.evaluate(expr, scope, place, as_boolean=as_boolean)
+
+    async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
+        """A script of the run's workspace."""
+        found = await self._around.library.script(self.run.workspace_id, path, hash)
+        return None if found is None else StoredScript(**vars(found))
+
+    async def flow_at(self, path: str) -> Flow | None:
+        """A flow of the run's workspace."""
+        found = await self._around.library.flow(self.run.workspace_id, path)
+        return None if found is None else document(found, self._around.limits)
+
+    async def variable(self, path: str) -> bytes:
+        """A variable of the run's workspace."""
+        try:
+            return compact_json(await self._around.library.variable(self.run.workspace_id, path))
+        except NotStored as error:
+            raise ExpressionCallFailed(f"Variable {path} not found: {error}") from None
+
+    async def resource(self, path: str) -> bytes:
+        """A resource of the run's workspace."""
+        try:
+            return await self._around.library.resource(self.run.workspace_id, path)
+        except NotStored as error:
+            raise ExpressionCallFailed(f"Resource {path} not found: {error}") from None
+
+    async def events(self, job: str) -> list[Event]:
+        """The events of a gated step so far."""
+        await self.store()  # the job whose events are asked for has to be there
+        rows = await self._desk.database.read(runs.events, job)
+        self.seen[job] = len(rows)
+        return [Event(row.resume_id, row.approved, row.approver, row.payload) for row in rows]
+
+    def now(self) -> int:
+        """The time, in microseconds since 1970."""
+        return now_us()
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+        return random.random()
+
+    # ------------------------------------------------------------ jobs that need no container
+
+    async def engine_job(
+        self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"
+    ) -> End:
+        """A job that is completed as soon as its end is known."""
+        if (known := self._record.jobs.get(place.path)) is not None:
+            return _recalled(known)
+        ended = await end()
+        job_id = new_id()
+        now = now_us()
+        row = self._row(job_id, place, kind, "part", now)
+        self._batch.jobs[job_id] = row
+        if args.values:
+            self._batch.args.append({"job_id": job_id, "body": args.text, "base": None})
+        value = await self._end_row(job_id, ended, None, now)
+        return replace(ended, value=value, job=job_id)
+
+    async def begin_flow(self, place: Place, kind: str, args: Args, flow: Flow | None = None) -> str:
+        """A flow job of this run begins, or is recalled."""
+        if (known := self._record.jobs.get(place.path)) is not None:
+            return known.id
+        job_id = new_id()
+        self._batch.jobs[job_id] = self._row(job_id, place, kind, "part", now_us())
+        own = dict(args.own)
+        if own or args.base is not None:
+            body = Args.of(own).text
+            self._batch.args.append({"job_id": job_id, "body": body, "base": args.base})
+        await self._store_if_many()
+        self._record.jobs[place.path] = Known(job_id, "part", None, None, None, job_id)
+        return job_id
+
+    async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
+        """A flow job has ended so."""
+        if job in self._ended_before:
+            return
+        await self._end_row(job, end, status, now_us())
+        self._desk.flow_statuses.pop(job, None)
+        self._desk.changed(job)
+        await self._store_if_many()
+
+    async def _end_row(self, job_id: str, end: End, status: FlowStatus | None, now: int) -> Value:
+        """Put a job's end into the batch; its value, by reference where it is big."""
+        is_stored = end.value.text is None
+        ending = await self.ending(replace(end, value=NULL) if is_stored else end)
+        values = {**store.ended(ending, now), "flow_status": None if status is None else status.text}
+        if (row := self._batch.jobs.get(job_id)) is not None:
+            row.update(values)
+        else:
+            self._batch.ends.append({"id": job_id, **values})
+        if is_stored:
+            self._batch.results.append({"job_id": job_id, "body": None, "same_as": end.value.job})
+            return end.value
+        self._batch.results.append({"job_id": job_id, "body": ending.result, "same_as": None})
+        if len(ending.result) <= BIG_BYTES:
+            return Value(ending.result, job_id)
+        self._unstored.add(job_id)
+        return Value(None, job_id)
+
+    async def ending(self, end: End) -> Ending:
+        """A step's or a flow's end as its job records it."""
+        text = await self.text(end.value)
+        if not end.ok:
+            reason = reason_of(text)
+            is_cancelled = end.final and reason == Reason.CANCELLED.value
+            return Ending(Status.CANCELED if is_cancelled else Status.FAILURE, text, reason=reason)
+        skipped = end.stop is not None and end.stop.is_skip
+        return Ending(Status.SKIPPED if skipped else Status.SUCCESS, text, labels=labels_of(text))
+
+    def _row(self, job_id: str, place: Place, kind: str, role: str, now: int) -> dict[str, Any]:
+        """A job inside the run that begins now."""
+        run = self.run
+        return {
+            "id": job_id,
+            "workspace_id": run.workspace_id,
+            "state": "running",
+            "kind": kind,
+            "language": "",
+            "content": "",
+            "path": place.job_path,
+            "tag": run.tag,
+            "limits": self._limits_text,
+            "request_hash": "",
+            "parent_job": place.parent,
+            "root_job": run.id,
+            "created_by": run.created_by,
+            "created_at": now,
+            "scheduled_for": now,
+            "started_at": now,
+            "role": role,
+            "run_id": run.id,
+            "run_path": place.path,
+            "step_id": place.step_id,
+            "attempt": 1,
+            **UNENDED,
+        }
+
+    # ------------------------------------------------------------ scripts
+
+    async def script(self, call: ScriptCall) -> End:
+        """Run a script as a job of its own, or recall how it ended."""
+        path = call.place.path
+        known = self._record.jobs.get(path)
+        if known is not None and known.status is not None:
+            return _recalled(known)
+        if known is not None:  # it was on its way when the last walk was lost
+            return await self._awaited(known.id)
+        new = self._new_job(call)
+        if (hit := await self._cached(new)) is not None:
+            return await self.engine_job(call.place, call.args, hit, call.kind)
+        self._record.jobs[path] = Known(new.id, "script", None, None, None, new.id)
+        async with self._storing:
+            batch, self._batch = self._batch, Batch()
+            self._unstored.clear()
+            await self._desk.add_step(self.run, batch, new)
+        return await self._awaited(new.id)
+
+    async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
+        """How a call ends whose result is kept from an earlier one."""
+        if new.cache_key is None:
+            return None
+        find = self._desk.database.read
+        job_id = await find(runs.cached, new.workspace_id, new.cache_key, now_us())
+        text = None if job_id is None else await find(store.result, job_id)
+        if text is None:
+            return None
+
+        async def end() -> End:
+            return End(Value(text))
+
+        return end
+
+    async def _awaited(self, job_id: str) -> End:
+        done = await self._desk.wait(self.run.workspace_id, job_id)
+        status = done.job.status
+        return _ended(job_id, status, done.job.reason, Value(done.result, job_id))
+
+    def _new_job(self, call: ScriptCall) -> NewJob:
+        run, now = self.run, now_us()
+        return NewJob(
+            id=new_id(),
+            workspace_id=run.workspace_id,
+            kind=call.kind,
+            language=call.language,
+            content=call.content,
+            args=call.args.text,
+            limits=self._limits(call.timeout_s),
+            request_hash="",
+            created_by=run.created_by,
+            created_at=now,
+            scheduled_for=now,
+            tag=call.tag or call.language,
+            path=call.place.job_path,
+            lock=call.lock,
+            parent_job=call.place.parent,
+            root_job=run.id,
+            run_id=run.id,
+            run_path=call.place.path,
+            step_id=call.place.step_id,
+            script_hash=call.hash,
+            priority=call.priority,
+            cache_key=cache_key(call) if call.cache_ttl_s else None,
+            cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
+        )
+
+    def _limits(self, timeout_s: float | None) -> Limits:
+        bounds = self._around.bounds(self.run.workspace_id)
+        is_allowed = timeout_s is not None and timeout_s <= bounds.timeout_s.maximum
+        return resolve_limits({"timeout_s": timeout_s} if is_allowed else {}, bounds)
+
+    # ------------------------------------------------------------ status and storing
+
+    def show_status(self, job: str, status: FlowStatus) -> None:
+        """Readers are served from this object from now on."""
+        self.statuses[job] = status
+        self._desk.flow_statuses[job] = status
+        self._desk.changed(job)
+
+    def status_changed(self, job: str) -> None:
+        """Readers who follow the flow job have news."""
+        self._desk.changed(job)
+
+    async def replace_args(self, job: str, args: Args) -> None:
+        """The run's arguments are what its preprocessor made of them."""
+        await self.store()
+        await insist(partial(self._desk.database.write, runs.replace_args, self.run, args.text))
+
+    async def _store_if_many(self) -> None:
+        if len(self._batch) >= BATCH_MAX:
+            await self.store()
+
+    async def store(self) -> None:
+        """Store what has been gathered; raises LeaseLost."""
+        async with self._storing:
+            batch = self.take_batch()
+            if len(batch):
+                await insist(partial(self._desk.database.write, runs.write, self.run, batch))
+
+    def take_batch(self) -> Batch:
+        """What has been gathered, for a transaction of the caller's."""
+        batch, self._batch = self._batch, Batch()
+        self._unstored.clear()
+        return batch
+
+    async def keep_storing(self) -> None:
+        """Store what has been gathered every moment, so that readers see it; until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.store()
+
+    def keep_statuses(self, batch: Batch) -> None:
+        """Put the status of every flow job inside the run that has not ended into a batch."""
+        for job, status in self.statuses.items():
+            if job != self.run.id and self._desk.flow_statuses.get(job) is status:
+                batch.ends.append({"id": job, "flow_status": status.text})
+
+    def missing_events(self) -> int:
+        """How many events the run waits for, at all its gates."""
+        live = [status for job, status in self.statuses.items() if job in self._desk.flow_statuses]
+        return sum(module.count or 0 for status in live for module in status.waiting())
+
+    def close(self) -> None:
+        """Readers are served from the database again."""
+        for job, status in self.statuses.items():
+            if self._desk.flow_statuses.get(job) is status:
+                del self._desk.flow_statuses[job]
+
+
+def _recalled(known: Known) -> End:
+    return _ended(known.id, known.status, known.reason, Value(known.result, known.origin))
+
+
+def _ended(job_id: str, status: Status | None, reason: str | None, value: Value) -> End:
+    """How a step ended whose job has this status."""
+    if value.text is not None and len(value.text) > BIG_BYTES:
+        value = Value(None, value.job)
+    ok = status is not None and status.is_success
+    final = status is Status.CANCELED or reason == Reason.INFRASTRUCTURE.value
+    return End(value, ok=ok, job=job_id, final=not ok and final)
+
+
+def reason_of(text: bytes) -> str | None:
+    """The reason in an error object; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    error = found.get("error") if isinstance(found, dict) else None
+    reason = error.get("reason") if isinstance(error, dict) else None
+    return reason if isinstance(reason, str) else None
+
+
+def cache_key(call: ScriptCall) -> str:
+    """What a result depends on: the script, and every argument (docs/openflow.md section 1.9)."""
+    script = [call.hash] if call.hash else [call.place.job_path, call.language, call.content, call.lock]
+    args = sorted((name, text.decode()) for name, text in call.args.values.items())
+    return hashlib.sha256(compact_json([call.kind, script, args])).hexdigest()
