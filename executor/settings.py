@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     programs_mb: PositiveInt = Field(
         1024, description="compiled programs kept, in MiB; the least recently used go first"
     )
+    flow_depth_max: int = Field(50, ge=1, le=60, description="levels of modules inside modules in a flow")
+    flow_modules_max: PositiveInt = Field(5000, description="modules in a flow's document")
+    flow_iterations_max: PositiveInt = Field(100_000, description="iterations of one loop of a flow")
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
     runtimes: str | None = Field(
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"

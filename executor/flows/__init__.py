@@ -1,0 +1,1 @@
+"""Flows: the OpenFlow document as types. Knows no HTTP, no SQL and no container."""

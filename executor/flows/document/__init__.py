@@ -1,0 +1,62 @@
+"""The OpenFlow document: read it, give its modules ids, and use it as types."""
+
+from executor.flows.document.ids import with_ids
+from executor.flows.document.model import (
+    Branch,
+    BranchAll,
+    BranchOne,
+    ConditionalBranch,
+    Flow,
+    ForLoop,
+    Identity,
+    InnerFlow,
+    Module,
+    PathScript,
+    RawScript,
+    StepValue,
+    WhileLoop,
+    every_module,
+)
+from executor.flows.document.parts import (
+    Condition,
+    ConstantRetry,
+    ExponentialRetry,
+    InputTransform,
+    Javascript,
+    Mock,
+    Retry,
+    Static,
+    StopAfterIf,
+    Suspend,
+)
+from executor.flows.document.reading import FlowLimits, read_flow
+
+__all__ = [
+    "Branch",
+    "BranchAll",
+    "BranchOne",
+    "Condition",
+    "ConditionalBranch",
+    "ConstantRetry",
+    "ExponentialRetry",
+    "Flow",
+    "FlowLimits",
+    "ForLoop",
+    "Identity",
+    "InnerFlow",
+    "InputTransform",
+    "Javascript",
+    "Mock",
+    "Module",
+    "PathScript",
+    "RawScript",
+    "Retry",
+    "Static",
+    "StepValue",
+    "StopAfterIf",
+    "Suspend",
+    "WhileLoop",
+    "every_module",
+    "read_flow",
+    "with_ids",
+]
