@@ -37,7 +37,7 @@ def read_flow_file(path: Path) -> FlowFile:
 
 def parse_flow(text: str, name: str, *, is_json: bool) -> FlowFile:
     """As `read_flow_file`, for a text that is called `name` in complaints."""
-    document = _from_json(text, name) if is_json else from_yaml(text, name)
+    document = _from_json(text, name) if is_json else _from_either(text, name)
     check_plain(document, name)
     if not isinstance(document, dict):
         raise BadInput(f"{name}: an object belongs here, not {shown(document)}", field=name, remedy=REMEDY)
@@ -69,6 +69,16 @@ def _text(path: Path) -> str:
         raise BadInput(
             f"{path}: line {line} is not UTF-8", field=str(path), remedy="save it as UTF-8"
         ) from None
+
+
+def _from_either(text: str, name: str) -> Any:
+    """What begins like JSON and is JSON, else YAML."""
+    if text.lstrip().startswith("{"):
+        try:
+            return _from_json(text, name)
+        except BadInput:
+            pass  # YAML has braces too, and its complaint has the line
+    return from_yaml(text, name)
 
 
 def _from_json(text: str, name: str) -> Any:

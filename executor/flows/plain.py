@@ -44,9 +44,9 @@ def short(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as JSON writes it, shortened; what UTF-8 cannot hold is escaped."""
-    shown = json.dumps(short(text), ensure_ascii=False)
-    return shown.encode("utf-8", "backslashreplace").decode()
+    """A text as JSON writes it, shortened; what a terminal cannot show is escaped."""
+    cut = short(text)
+    return json.dumps(cut, ensure_ascii=not cut.isprintable()).replace("\x7f", "\\u007f")
 
 
 def shown(value: Any) -> str:

@@ -45,7 +45,9 @@ def only(document: Any) -> Module:
     return read(document).modules[0]
 
 
-@pytest.mark.parametrize(("name", "document"), conformance_flows(), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("name", "document"), conformance_flows(), ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_every_conformance_flow_reads_and_is_kept_as_it_is(name: str, document: Any) -> None:
     """All their modules have ids, so giving ids changes nothing."""
     assert with_ids(document) == document
@@ -160,7 +162,11 @@ def test_every_setting_of_a_flow_is_read() -> None:
 def test_a_rawscript() -> None:
     """Its language is the runtime's own name, whatever alias was written; a blank tag is none."""
     value = only(
-        flow(module(rawscript(language="python", content="x", lock="", path="f/a/b", tag=" ", concurrent_limit=0)))
+        flow(
+            module(
+                rawscript(language="python", content="x", lock="", path="f/a/b", tag=" ", concurrent_limit=0)
+            )
+        )
     ).value
     assert isinstance(value, RawScript)
     assert (value.language, value.content, value.lock, value.path) == ("python3", "x", "", "f/a/b")
@@ -204,7 +210,11 @@ def test_branches() -> None:
     one = only(flow(module({"type": "branchone", "branches": [{"expr": "e", "modules": []}]}))).value
     every = only(flow(module({"type": "branchall", "branches": [{"modules": []}]}))).value
     turns = only(
-        flow(module({"type": "branchall", "parallel": False, "branches": [{"modules": [], "skip_failure": True}]}))
+        flow(
+            module(
+                {"type": "branchall", "parallel": False, "branches": [{"modules": [], "skip_failure": True}]}
+            )
+        )
     ).value
     assert isinstance(one, BranchOne)
     assert isinstance(every, BranchAll)
