@@ -44,6 +44,7 @@ def _whole(value: Any) -> Any:
 
 
 def array(value: Any) -> Any:
+    """A JSON array as a tuple, which nobody can change."""
     if isinstance(value, list):
         return tuple(value)
     raise PydanticCustomError("list_type", "an array belongs here")
@@ -119,8 +120,6 @@ Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
 Limit = Annotated[Count | None, AfterValidator(_zero_is_none)]
 Priority = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)]
 BlankOrName = Annotated[str | None, AfterValidator(_blank_is_none)]
-
-
 Texts = Annotated[Mapping[str, str], BeforeValidator(_few_keys), Field(default={})]
 
 
