@@ -48,6 +48,18 @@ compile_seconds = Histogram(
 programs_reused = Counter(
     "executor_programs_reused_total", "Runs whose program was there already.", ["language"], registry=registry
 )
+expressions_evaluated = Counter(
+    "executor_expressions_total",
+    "Expressions of flows evaluated, by what answered: path or engine.",
+    ["by"],
+    registry=registry,
+)
+expression_children_lost = Counter(
+    "executor_expression_children_lost_total",
+    "Child processes for expressions that died or were killed for their time.",
+    ["why"],
+    registry=registry,
+)
 engine_retries = Counter(
     "executor_engine_retries_total", "Engine calls that were repeated.", registry=registry
 )
