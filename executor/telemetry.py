@@ -48,6 +48,7 @@ compile_seconds = Histogram(
 programs_reused = Counter(
     "executor_programs_reused_total", "Runs whose program was there already.", ["language"], registry=registry
 )
+runs_walked = Gauge("executor_runs_walked", "Flow runs that are being walked.", registry=registry)
 expressions_evaluated = Counter(
     "executor_expressions_total",
     "Expressions of flows evaluated, by what answered: path or engine.",
