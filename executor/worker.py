@@ -231,7 +231,7 @@ class Worker:
             return await self._canceled(job, outcome.usage)
         if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
-        return ending(outcome, job.limits.timeout_s)
+        return ending(outcome, job.limits.timeout_s, job.step_id)
 
     async def _commit_lease(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
         """Say where the script is about to run, and learn whether it still should."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Response
 
-from executor.jobs.desk import Completed
+from executor.jobs.desk import Completed, Early
 
 SHAPING = (b'"windmill_status_code"', b'"windmill_content_type"', b'"windmill_headers"')
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -17,9 +17,9 @@ BODILESS = {204, 304}  # a server that sent a body after these would break the c
 NOT_THEIRS = {"content-length", "transfer-encoding", "connection", "content-type"}
 
 
-def answer(done: Completed) -> Response:
+def answer(done: Completed | Early) -> Response:
     """The result, shaped as it asks itself; the error object with status 500 for a failed job."""
-    if done.job.status is None or not done.job.status.is_success:
+    if not done.ok:
         return Response(done.result, 500, media_type="application/json")
     if done.result.startswith(b"{") and any(key in done.result for key in SHAPING):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,12 +15,13 @@ from pydantic import BaseModel
 from executor.api.answers import answer
 from executor.api.body import described, read_model
 from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.flows import check_restart
 from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
 from executor.errors import BadInput
 from executor.flows.document import FlowLimits, read_flow, with_ids
 from executor.flows.schema import apply_schema
-from executor.jobs.desk import Completed
+from executor.jobs.desk import Completed, Early
 from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
 from executor.workspace.workspaces import Workspace
@@ -107,9 +109,11 @@ async def _answer(request: Request, ctx: Context, new: NewJob, user: str) -> Res
     return answer(done)
 
 
-async def _wait(request: Request, ctx: Context, new: NewJob, user: str, *, cancel: bool) -> Completed | None:
+async def _wait(
+    request: Request, ctx: Context, new: NewJob, user: str, *, cancel: bool
+) -> Completed | Early | None:
     """The job's end; None when it takes too long, or when the client has left."""
-    waiting = asyncio.create_task(ctx.desk.wait(new.workspace_id, new.id))
+    waiting = asyncio.create_task(ctx.desk.wait_early(new.workspace_id, new.id))
     leaving = asyncio.create_task(_left(request))
     try:
         await asyncio.wait(
@@ -183,6 +187,8 @@ async def _new_run(
         limits=FlowLimits.of(ctx.settings),
         supported=ctx.runtimes.names(),
     )
+    if asked.restarted_from is not None:
+        await check_restart(ctx, workspace, flow, asked.restarted_from.model_dump())
     args = asked.args or {}
     if asked.input_schema is not None:
         args = apply_schema(asked.input_schema, args)
@@ -208,8 +214,16 @@ async def _new_run(
         run_id=job_id,
         run_path="",
         priority=flow.priority or 0,
+        cache_key=flow_key(asked.path, value, args) if flow.cache_ttl else None,
+        cache_ttl_s=int(flow.cache_ttl) or None,
         restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
     )
+
+
+def flow_key(path: str | None, value: Any, args: dict[str, Any]) -> str:
+    """What a flow's kept result depends on."""
+    whole = json.dumps([path, value, args], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _args(args: dict[str, Any]) -> bytes:

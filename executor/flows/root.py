@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from executor.flows.document import Flow
@@ -29,13 +29,15 @@ class Run:
     """The input is what a preprocessor gave already, or none is asked for."""
     kept: Mapping[str, End] = field(default_factory=dict)
     """Ends of the modules before the one it is restarted from."""
+    kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
+    """Ends of that module's branches or iterations before the one it is restarted from."""
     restarted_from: Mapping[str, object] | None = None
 
 
 async def walk_run(world: World, run: Run) -> End:
     """Walk a run to its end, or until nothing of it can go on by itself; it is then cancelled."""
     walk = whole_flow(world, KINDS, run.job, "", run.flow, run.args, Home.of(run.flow, run.path))
-    walk = replace(walk, kept=run.kept)
+    walk = replace(walk, kept=run.kept, kept_children=run.kept_children)
     walk.status.restarted_from = None if run.restarted_from is None else dict(run.restarted_from)
     world.show_status(run.job, walk.status)
     if run.flow.preprocessor_module is not None and not run.is_preprocessed:

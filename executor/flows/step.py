@@ -76,13 +76,13 @@ class Step:
             step = await self._let_through()
             if await step._must_skip():
                 end = await step.kinds["identity"](replace(step, is_skipped=True))
-                return step._close(replace(end, skipped=True))
+                return await step._close(replace(end, skipped=True))
             end = await step._with_retries()
             if self.module.value.type in MANY:
                 await self._keep(end)
-            return step._close(end)
+            return await step._close(end)
         except StepFailed as failure:
-            return self._close(failure.end)
+            return await self._close(failure.end.of_step(self.module.id))
 
     async def _let_through(self) -> Step:
         """Wait for the gate and the sleep of the module before; the step that sees the approvals."""
@@ -148,7 +148,7 @@ class Step:
         try:
             return await self._stopped_early(await self.kinds[kind](self))
         except StepFailed as failure:
-            return failure.end
+            return failure.end.of_step(self.module.id)
 
     async def _next_try(self, end: End) -> int | None:
         """When the failed step is to run again, in microseconds; None if it is not."""
@@ -213,7 +213,7 @@ class Step:
 
         await self.world.once(f"{self.base_path}/result", act)
 
-    def _close(self, end: End) -> End:
+    async def _close(self, end: End) -> End:
         """Put the end where readers and later steps find it."""
         self.walk.results.put(self.module.id, end.value)
         self.status.type = "Success" if end.ok else "Failure"
@@ -221,6 +221,7 @@ class Step:
         self.status.skipped = end.skipped
         self.walk.status.fail_count = 0
         self.walk.changed()
+        await self.world.step_ended(self.walk.job, self.module.id, end)
         if not end.ok and not end.final and end.stop is None and self.module.continue_on_error:
             return replace(end, caught=True)
         return end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.errors import Reason
@@ -89,6 +89,14 @@ class End:
     """Cancelled, or our own trouble: no retry, `continue_on_error` or failure module may catch it."""
     caught: bool = False
     """Failed, but the flow goes on."""
+
+    def of_step(self, step_id: str) -> End:
+        """A failure of the engine's own making, saying which step's it is."""
+        if self.ok or self.value.text is None:
+            return self
+        whole = json.loads(self.value.text)
+        whole["error"]["step_id"] = step_id
+        return replace(self, value=Value(compact_json(whole)))
 
 
 def failed(reason: Reason, message: str, name: str = "ExecutionErr", **more: Any) -> End:

@@ -7,7 +7,7 @@ same way, because whatever was decided before is recalled from the journal (`exe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from executor.flows.document import Flow, Module
@@ -53,6 +53,7 @@ class FlowWalk:
     status: FlowStatus
     kept: Mapping[str, End]
     """Ends of modules that an earlier run has reached already (a restart)."""
+    kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
     skip_expr: str | None = None
     """Where it is true, nothing runs."""
 
@@ -151,10 +152,13 @@ class FlowWalk:
         loop_path: str = "",
         own_results: bool = False,
     ) -> End:
-        """Walk a step's branch or iteration as a flow job of its own.
+        """Walk a step's branch or iteration as a flow job of its own, unless a restart begins behind it.
 
         With `own_results` what its steps give is not seen outside.
         """
+        kept = self.kept_children.get(step.module.id, ())
+        if number < len(kept):
+            return self._keep_child(step, number, kept[number])
         args = self.args.beneath(self.job, own_args)
         place = step.place(below, job_path=self.home.path)
         job = await self.world.begin_flow(place, "flowpreview", args)
@@ -169,12 +173,19 @@ class FlowWalk:
             results=Results(self.results) if own_results else self.results,
             status=status_of(whole, self.failure),
             kept={},
+            kept_children={},
             skip_expr=None,
         )
         step.status.children[number] = job
         end = await child.as_job()
         step.status.successes[number] = end.ok
         self.changed()
+        return end
+
+    def _keep_child(self, step: Step, number: int, end: End) -> End:
+        if end.job is not None:
+            step.status.children[number] = end.job
+        step.status.successes[number] = end.ok
         return end
 
     async def inner(self, step: Step, flow: Flow, path: str, args: Args) -> End:
@@ -233,7 +244,7 @@ def whole_flow(
         home,
         status_of(modules, flow.failure_module, flow.preprocessor_module),
         {},
-        flow.skip_expr,
+        skip_expr=flow.skip_expr,
     )
 
 

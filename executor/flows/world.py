@@ -127,6 +127,9 @@ class World(Protocol):
     def show_status(self, job: str, status: FlowStatus) -> None:
         """A flow job's status is this object from now on; readers are served from it."""
 
+    async def step_ended(self, job: str, step_id: str, end: End) -> None:
+        """A step of a flow job has its result."""
+
     def status_changed(self, job: str) -> None:
         """Readers who follow the flow job have news."""
 

@@ -76,6 +76,19 @@ class Completed:
     job: Job
     result: bytes
 
+    @property
+    def ok(self) -> bool:
+        """Whether it has ended well."""
+        return self.job.status is not None and self.job.status.is_success
+
+
+@dataclass(frozen=True)
+class Early:
+    """The result of a run's `early_return` step, which waiting clients get before the run ends."""
+
+    ok: bool
+    result: bytes
+
 
 @dataclass(frozen=True)
 class Output:
@@ -94,6 +107,7 @@ class Desk:
         self.starter: Starter | None = None
         self.walks: Walks | None = None
         self.flow_statuses: dict[str, ShowsStatus] = {}
+        self.early_results: dict[str, Early] = {}
         self.cancel_asked: dict[str, tuple[str, str]] = {}
         """Runs that somebody wants to end: who, and why."""
         self.live: dict[str, LiveJob] = {}
@@ -228,6 +242,23 @@ class Desk:
         """Tell everyone who watches the job that there is news."""
         for event in self._watchers.get(job_id, ()):
             event.set()
+
+    async def wait_early(self, workspace_id: str, job_id: str) -> Completed | Early:
+        """As `wait`, but a run with `early_return` answers as soon as that step has a result."""
+        with self.watching(job_id) as event:
+            waiting = asyncio.create_task(self.wait(workspace_id, job_id))
+            try:
+                while True:
+                    event.clear()
+                    if (early := self.early_results.get(job_id)) is not None:
+                        return early
+                    news = asyncio.create_task(event.wait())
+                    await asyncio.wait({waiting, news}, return_when=asyncio.FIRST_COMPLETED)
+                    news.cancel()
+                    if waiting.done():
+                        return waiting.result()
+            finally:
+                waiting.cancel()
 
     async def wait(self, workspace_id: str, job_id: str) -> Completed:
         """Return when the job is completed; raises NotFound, and Unavailable if the service stops first."""

@@ -27,8 +27,8 @@ class Ending:
     cpu_ms: int | None = None
 
 
-def ending(outcome: Outcome, timeout_s: float) -> Ending:
-    """The end of a job whose script had this outcome."""
+def ending(outcome: Outcome, timeout_s: float, step_id: str | None = None) -> Ending:
+    """The end of a job whose script had this outcome; `step_id` is the flow step it is the job of."""
     match outcome:
         case Returned(value, usage, stream):
             result = with_stream(value, stream)
@@ -43,7 +43,7 @@ def ending(outcome: Outcome, timeout_s: float) -> Ending:
             timed_out = outcome.reason is Reason.TIMEOUT
             return Ending(
                 Status.FAILURE,
-                outcome.as_json(),
+                outcome.as_json(**({} if step_id is None else {"step_id": step_id})),
                 reason=outcome.reason.value,
                 canceled_by="timeout" if timed_out else None,
                 canceled_reason=f"duration > {outcome.timeout_s or timeout_s:g}" if timed_out else None,

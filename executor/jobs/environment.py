@@ -14,6 +14,7 @@ def environment(job: Job, base_url: str) -> dict[str, str]:
     """The variables of one script job."""
     user = job.created_by
     path = job.path or ""
+    is_step = job.run_id is not None
     return {
         "WM_WORKSPACE": job.workspace_id,
         "WM_TOKEN": "",
@@ -23,18 +24,28 @@ def environment(job: Job, base_url: str) -> dict[str, str]:
         "WM_JOB_ID": job.id,
         "WM_SCHEDULED_FOR": iso(job.scheduled_for),
         "WM_JOB_PATH": path,
-        "WM_FLOW_JOB_ID": "",
+        "WM_FLOW_JOB_ID": job.parent_job or "" if is_step else "",
         "WM_ROOT_FLOW_JOB_ID": job.root_job or "",
-        "WM_FLOW_PATH": "",
+        "WM_FLOW_PATH": job.flow_path or "",
         "WM_SCHEDULE_PATH": "",
         "WM_PERMISSIONED_AS": f"u/{user}",
-        "WM_STATE_PATH": f"u/{user}/tmp_state",
-        "WM_FLOW_STEP_ID": "",
+        "WM_STATE_PATH": _state_path(job),
+        "WM_FLOW_STEP_ID": job.step_id or "",
         "WM_OBJECT_PATH": "",
         "WM_WORKER_GROUP": "default",
         "BASE_INTERNAL_URL": base_url,
         "TZ": "UTC",
     }
+
+
+def _state_path(job: Job) -> str:
+    """Where a script's state is kept: by flow and step, by script, or by user for a preview."""
+    user = job.created_by
+    if job.run_id is not None and job.flow_path:
+        return f"{job.flow_path}/{job.step_id or 'nostep'}_{user}"
+    if job.kind == "script" and job.path:
+        return f"{job.path}/webhook"
+    return f"u/{user}/tmp_state"
 
 
 def iso(micros: int) -> str:

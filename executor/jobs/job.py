@@ -59,6 +59,7 @@ class NewJob:
     run_id: str | None = None
     run_path: str | None = None
     step_id: str | None = None
+    flow_path: str | None = None
     script_hash: str | None = None
     priority: int = 0
     restarted_from: str | None = None
@@ -104,6 +105,7 @@ class Job:
     run_id: str | None = None
     run_path: str | None = None
     step_id: str | None = None
+    flow_path: str | None = None
     script_hash: str | None = None
     priority: int = 0
     flow_status: str | None = None

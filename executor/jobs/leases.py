@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from executor.jobs import store
+from executor.jobs import cache, store
 from executor.jobs.ending import Ending
-from executor.jobs.job import Job, now_us
+from executor.jobs.job import Job, Status, now_us
 from executor.jobs.live import Piece, append
 
 
@@ -44,4 +44,6 @@ def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece])
         is_ours = store.release(connection, job, word.not_before)
     if not is_ours:
         raise LeaseLost
+    if isinstance(word, Completion) and word.end.status is Status.SUCCESS:
+        cache.keep(connection, job, now_us())
     append(connection, job.id, rest)

@@ -6,18 +6,19 @@ given up changes nothing. Its writes come in batches, in the order in which they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 
 from executor.errors import Conflict
-from executor.jobs import store
+from executor.jobs import cache, store
 from executor.jobs.ending import Ending
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
-from executor.storage.tables import approvals, cached_results, job_args, job_results, jobs, journal
+from executor.storage.tables import approvals, job_args, job_results, jobs, journal
 
 BIG_BYTES = 16 * 1024
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""
@@ -95,6 +96,33 @@ def load(connection: Connection, run_id: str) -> Record:
     return Record({row.path: row.value for row in notes}, known)
 
 
+def note(connection: Connection, run_id: str, path: str) -> bytes | None:
+    """One entry of a run's journal."""
+    return connection.execute(
+        select(journal.c.value).where(journal.c.run_id == run_id, journal.c.path == path)
+    ).scalar_one_or_none()
+
+
+def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: str) -> bytes | None:
+    """The latest result of a step in the run, or in the flow job at place `beneath` of it."""
+    end = f":{quote(step_id, safe='')}/result"
+    kept = connection.execute(
+        select(journal.c.value)
+        .where(journal.c.run_id == run_id, journal.c.path.startswith(beneath, autoescape=True))
+        .where(journal.c.path.endswith(end, autoescape=True))
+        .order_by(func.length(journal.c.path))
+    ).first()
+    if kept is not None:
+        return bytes(kept.value)
+    row = connection.execute(
+        select(jobs.c.id)
+        .where(jobs.c.run_id == run_id, jobs.c.step_id == step_id, jobs.c.state == "completed")
+        .where(jobs.c.run_path.startswith(beneath, autoescape=True))
+        .order_by(jobs.c.completed_at.desc())
+    ).first()
+    return None if row is None else store.result(connection, row.id)
+
+
 def _known(row: Any, body: bytes | None) -> Known:
     status = None if row.status is None else Status(row.status)
     return Known(row.id, row.role, status, row.reason, body, row.origin)
@@ -162,14 +190,35 @@ def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bo
     return True
 
 
-def finish(connection: Connection, run: Job, batch: Batch, end: Ending, flow_status: str, now: int) -> None:
-    """Store the last batch and the end of a run; raises LeaseLost."""
+def finish(
+    connection: Connection,
+    run: Job,
+    batch: Batch,
+    end: Ending,
+    flow_status: str,
+    forgotten: Collection[str],
+    now: int,
+) -> None:
+    """Store the last batch and the end of a run, and scrub its steps `forgotten`; raises LeaseLost."""
     write(connection, run, batch)
     connection.execute(
         update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status, suspend=0, suspend_until=None)
     )
     if not store.finish(connection, run, end, now):
         raise LeaseLost
+    if end.status is Status.SUCCESS:
+        cache.keep(connection, run, now)
+    if forgotten:
+        _forget(connection, run.id, forgotten)
+
+
+def _forget(connection: Connection, run_id: str, step_ids: Collection[str]) -> None:
+    """Scrub the jobs of steps with `delete_after_use`."""
+    rows = connection.execute(
+        select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.step_id.in_(step_ids))
+    ).all()
+    for row in rows:
+        store.scrub(connection, row.id)
 
 
 def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
@@ -285,25 +334,3 @@ def end_parts(connection: Connection, run_id: str, end: Ending, now: int) -> Non
     statement = update(jobs).where(jobs.c.id == bindparam("part")).values(**store.ended(end, now))
     connection.execute(statement, [{"part": job_id} for job_id in found])
     _insert(connection, job_results, [{"job_id": job_id, "body": end.result} for job_id in found])
-
-
-# ------------------------------------------------------------ results that are used again
-
-
-def cached(connection: Connection, workspace_id: str, key: str, now: int) -> str | None:
-    """The job whose result stands for this call."""
-    return connection.execute(
-        select(cached_results.c.job_id).where(
-            cached_results.c.workspace_id == workspace_id,
-            cached_results.c.key == key,
-            cached_results.c.expires_at > now,
-        )
-    ).scalar_one_or_none()
-
-
-def cache(connection: Connection, workspace_id: str, key: str, job_id: str, expires_at: int) -> None:
-    """Keep a job's result for later calls."""
-    values = {"job_id": job_id, "expires_at": expires_at}
-    same = and_(cached_results.c.workspace_id == workspace_id, cached_results.c.key == key)
-    if not connection.execute(update(cached_results).where(same).values(**values)).rowcount:
-        connection.execute(insert(cached_results).values(workspace_id=workspace_id, key=key, **values))

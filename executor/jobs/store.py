@@ -275,6 +275,17 @@ def result(connection: Connection, job_id: str) -> bytes | None:
     ).scalar_one_or_none()
 
 
+def flow_status(connection: Connection, job_id: str) -> str | None:
+    """A flow job's stored status, JSON; None for a job that has none."""
+    return connection.execute(select(jobs.c.flow_status).where(jobs.c.id == job_id)).scalar_one_or_none()
+
+
+def is_success(connection: Connection, job_id: str) -> bool:
+    """Whether the job has ended well."""
+    status = connection.execute(select(jobs.c.status).where(jobs.c.id == job_id)).scalar_one_or_none()
+    return status is not None and Status(status).is_success
+
+
 def scrub(connection: Connection, job_id: str) -> None:
     """Forget what a completed job was given and gave; that it ran stays known."""
     connection.execute(update(job_args).where(job_args.c.job_id == job_id).values(body=b"{}", base=None))

@@ -78,6 +78,7 @@ jobs = Table(
     Column("run_id", Text),  # the flow run that it is part of, or is
     Column("run_path", Text),  # its place in the run, the same in every walk
     Column("step_id", Text),
+    Column("flow_path", Text),  # of the flow that it is a step of
     Column("script_hash", Text),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("flow_status", Text),  # JSON; of a flow job that is not being walked

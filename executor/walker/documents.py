@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection
 
 from executor.flows.document import Flow, FlowLimits, read_flow
 from executor.flows.root import Run
-from executor.flows.values import Args
+from executor.flows.values import Args, End, Value
+from executor.jobs import runs, store
 from executor.jobs.job import Job
 from executor.script import compact_json
 from executor.storage.database import Database
@@ -14,7 +20,21 @@ from executor.storage.database import Database
 
 async def as_run(run: Job, args: bytes, database: Database, limits: FlowLimits) -> Run:
     """The run as it is to be walked."""
-    return Run(run.id, document(run.content, limits), Args.of(members(args)), run.path, run.preprocessed)
+    flow = document(run.content, limits)
+    whole = Run(run.id, flow, Args.of(members(args)), run.path, run.preprocessed)
+    if run.restarted_from is None:
+        return whole
+    taken = await database.read(take_over, flow, json.loads(run.restarted_from))
+    return Run(
+        run.id,
+        flow,
+        whole.args,
+        run.path,
+        is_preprocessed=True,
+        kept=taken.modules,
+        kept_children=taken.children,
+        restarted_from=json.loads(run.restarted_from),
+    )
 
 
 def document(content: str, limits: FlowLimits) -> Flow:
@@ -25,3 +45,35 @@ def document(content: str, limits: FlowLimits) -> Flow:
 def members(args: bytes) -> dict[str, bytes]:
     """A job's arguments by name, as JSON texts."""
     return {name: compact_json(value) for name, value in json.loads(args).items()}
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What a restarted run has from the one before it."""
+
+    modules: dict[str, End]
+    """Ends of the modules before the one it begins at, by id."""
+    children: dict[str, list[End]]
+    """Ends of that module's branches or iterations before the one it begins at."""
+
+
+def take_over(connection: Connection, flow: Flow, origin: dict[str, Any]) -> TakenOver:
+    """Ends from an earlier run of the same flow, whose restart was allowed when it was asked for."""
+    status = json.loads(store.flow_status(connection, origin["flow_job_id"]) or "{}")
+    modules: dict[str, End] = {}
+    for index, (module, was) in enumerate(zip(flow.modules, status.get("modules", []), strict=False)):
+        if module.id == origin["step_id"]:
+            number = origin.get("branch_or_iteration_n") or 0
+            jobs = (was.get("flow_jobs") or [])[:number]
+            return TakenOver(modules, {module.id: [_end_of_job(connection, job) for job in jobs]})
+        path = f"/{index}:{quote(module.id, safe='')}/result"
+        kept = runs.note(connection, origin["flow_job_id"], path)
+        job = was.get("job")
+        modules[module.id] = End(Value(kept), job=job) if kept else _end_of_job(connection, job)
+    return TakenOver(modules, {})
+
+
+def _end_of_job(connection: Connection, job: str | None) -> End:
+    text = None if job is None else store.result(connection, job)
+    ok = job is not None and store.is_success(connection, job)
+    return End(Value(b"null" if text is None else text, job), ok=ok, job=job)

@@ -12,9 +12,11 @@ from functools import partial
 from typing import Any
 
 from executor import telemetry
-from executor.flows.root import walk_run
-from executor.flows.values import End
-from executor.jobs import runs, store
+from executor.flows.document import Flow, every_module
+from executor.flows.root import Run, walk_run
+from executor.flows.values import End, Value
+from executor.flows.walk import status_of
+from executor.jobs import cache, runs, store
 from executor.jobs.ending import Ending, canceled, infrastructure
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import LeaseLost
@@ -145,10 +147,12 @@ class Activation:
         """Walk the run, and see that how it ends is stored."""
         telemetry.runs_walked.inc()
         try:
-            record = await insist(partial(self._desk.database.read, runs.load, self.run.id))
-            world = RunWorld(self.run, record, self._around)
+            database = self._desk.database
+            record = await insist(partial(database.read, runs.load, self.run.id))
+            run = await as_run(self.run, self._args, database, self._around.limits)
+            world = RunWorld(self.run, record, self._around, run.flow.early_return)
             try:
-                await self._walk(world)
+                await self._walk(world, run)
             finally:
                 world.close()
         except LeaseLost:
@@ -161,8 +165,9 @@ class Activation:
         finally:
             telemetry.runs_walked.dec()
 
-    async def _walk(self, world: RunWorld) -> None:
-        run = await as_run(self.run, self._args, self._desk.database, self._around.limits)
+    async def _walk(self, world: RunWorld, run: Run) -> None:
+        if await self._is_cached(world, run.flow):
+            return None
         walking = asyncio.create_task(walk_run(world, run), name=f"walk {self.run.id}")
         storing = asyncio.create_task(world.keep_storing())
         try:
@@ -174,7 +179,7 @@ class Activation:
                 if world.activity.resting.is_set() and await self._put_down(world, walking):
                     return None
                 await self._next(world, walking, storing)
-            await self._finish(world, walking.result())
+            await self._finish(world, walking.result(), run.flow)
         finally:
             await ended(walking, storing)
 
@@ -234,12 +239,28 @@ class Activation:
 
     # ------------------------------------------------------------ the end
 
-    async def _finish(self, world: RunWorld, end: End) -> None:
+    async def _finish(self, world: RunWorld, end: End, flow: Flow) -> None:
         ending = await world.ending(end)
         status = world.statuses[self.run.id].text
-        act = partial(runs.finish, run=self.run, batch=world.take_batch(), end=ending, flow_status=status)
-        await insist(partial(self._desk.database.write, lambda connection: act(connection, now=now_us())))
+        forgotten = [module.id for _, module in every_module(flow) if module.delete_after_use]
+        write = self._desk.database.write
+        await insist(
+            partial(write, runs.finish, self.run, world.take_batch(), ending, status, forgotten, now_us())
+        )
+        self._desk.early_results.pop(self.run.id, None)
         telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
+
+    async def _is_cached(self, world: RunWorld, flow: Flow) -> bool:
+        """End the run with the result of an earlier one, where the flow keeps its results."""
+        run = self.run
+        if run.cache_key is None:
+            return False
+        text = await self._desk.database.read(cache.find, run.workspace_id, run.cache_key, now_us())
+        if text is None:
+            return False
+        world.show_status(run.id, status_of(flow.modules, flow.failure_module))
+        await self._finish(world, End(Value(text)), flow)
+        return True
 
     async def _cancel(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
         """End everything of the run: its scripts, its flow jobs, itself."""

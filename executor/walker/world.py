@@ -26,8 +26,8 @@ from executor.flows.expressions.scope import ExpressionCallFailed, Scope
 from executor.flows.status import FlowStatus
 from executor.flows.values import NULL, Args, End, Value
 from executor.flows.world import Event, Place, ScriptCall, StoredScript
-from executor.jobs import runs, store
-from executor.jobs.desk import Desk
+from executor.jobs import cache, runs, store
+from executor.jobs.desk import Desk, Early
 from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, NewJob, Status, new_id, now_us
@@ -72,8 +72,11 @@ class Surroundings:
 class RunWorld:
     """`executor.flows.world.World` of one activation of one run."""
 
-    def __init__(self, run: Job, record: Record, around: Surroundings) -> None:
+    def __init__(
+        self, run: Job, record: Record, around: Surroundings, early_return: str | None = None
+    ) -> None:
         self.run = run
+        self.early_return = early_return
         self.activity = Activity()
         self.iterations_max = around.limits.iterations
         self.started_at = run.started_at or now_us()
@@ -253,6 +256,7 @@ class RunWorld:
             "run_id": run.id,
             "run_path": place.path,
             "step_id": place.step_id,
+            "flow_path": run.path,
             "attempt": 1,
             **UNENDED,
         }
@@ -281,9 +285,8 @@ class RunWorld:
         """How a call ends whose result is kept from an earlier one."""
         if new.cache_key is None:
             return None
-        find = self._desk.database.read
-        job_id = await find(runs.cached, new.workspace_id, new.cache_key, now_us())
-        text = None if job_id is None else await find(store.result, job_id)
+        read = self._desk.database.read
+        text = await read(cache.find, new.workspace_id, new.cache_key, now_us())
         if text is None:
             return None
 
@@ -319,6 +322,7 @@ class RunWorld:
             run_id=run.id,
             run_path=call.place.path,
             step_id=call.place.step_id,
+            flow_path=run.path,
             script_hash=call.hash,
             priority=call.priority,
             cache_key=cache_key(call) if call.cache_ttl_s else None,
@@ -337,6 +341,13 @@ class RunWorld:
         self.statuses[job] = status
         self._desk.flow_statuses[job] = status
         self._desk.changed(job)
+
+    async def step_ended(self, job: str, step_id: str, end: End) -> None:
+        """Whoever waits for the result of this step of the run itself may have it now."""
+        if job == self.run.id and step_id == self.early_return:
+            await self.store()
+            self._desk.early_results[job] = Early(end.ok, await self.text(end.value))
+            self._desk.changed(job)
 
     def status_changed(self, job: str) -> None:
         """Readers who follow the flow job have news."""

@@ -115,6 +115,6 @@ async def _failed_at_once(step: Step, call: ScriptCall, end: End) -> End:
     """The job of a step whose arguments could not be made: it is there, and has failed."""
 
     async def failure() -> End:
-        return end
+        return end.of_step(step.module.id)
 
     return await step.world.engine_job(call.place, Args.of({}), failure, call.kind)

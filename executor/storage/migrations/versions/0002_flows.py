@@ -15,6 +15,7 @@ def upgrade() -> None:
         batch.add_column(sa.Column("run_id", sa.Text(), nullable=True))
         batch.add_column(sa.Column("run_path", sa.Text(), nullable=True))
         batch.add_column(sa.Column("step_id", sa.Text(), nullable=True))
+        batch.add_column(sa.Column("flow_path", sa.Text(), nullable=True))
         batch.add_column(sa.Column("script_hash", sa.Text(), nullable=True))
         batch.add_column(sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
         batch.add_column(sa.Column("flow_status", sa.Text(), nullable=True))
@@ -120,6 +121,7 @@ def downgrade() -> None:
             "flow_status",
             "priority",
             "script_hash",
+            "flow_path",
             "step_id",
             "run_path",
             "run_id",
