@@ -27,6 +27,8 @@ START_S = 30.0
 BUFFER_BYTES = 1 << 20
 QUESTIONS_MAX = 10_000
 """Questions of one evaluation that are answered: an endless loop must not keep the scope busy till its time is over."""
+VALUE_BYTES_MAX = 128 << 20
+"""Bytes of the biggest value that is sent to a child; it could not take in a bigger one."""
 OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 """Signals that no expression can bring upon its child."""
 
@@ -161,6 +163,8 @@ class Child:
             return
         if value is None:
             await self._send(frames.UNKNOWN)
+        elif len(value) > VALUE_BYTES_MAX:
+            await self._send(frames.REFUSED, b"the value is over %d bytes" % VALUE_BYTES_MAX)
         else:
             # A path into this value may give nearly all of it, whatever the limit of computed results.
             self._frame_bytes_max = max(self._frame_bytes_max, len(value))

@@ -187,7 +187,7 @@ def test_own_members_are_answered_by_path(document: str, keys: list[str]) -> Non
         "results", "results.a.toString", "result .a", "result.a;", "result.a()", "result[a]", "result[00]",
         'result["\\x61"]', "result.a + 1", "result.a?.5:1", "(result)", "x" * 1000, "variable('a' + 'b')", "variable(x)", "-1", "1.5",
         "'text'", "result?.", "result.", "results[a]", "result.ä", "result[`a`]", "result//", "1e3", "00", "12345678901", "await result",
-        "results.a.__proto__", "result.constructor", "result?.['valueOf']", "",
+        "results.a.__proto__", "result.constructor", "result.length", "result.a.length.b", "result?.['valueOf']", "",
     ],
 )  # fmt: skip
 def test_not_plain(expr: str) -> None:
@@ -195,7 +195,7 @@ def test_not_plain(expr: str) -> None:
     assert paths.parse(expr) is None
 
 
-@pytest.mark.parametrize(("expr", "document"), [("result.length", "[1]"), ("result.a", '"text"'), ("result[0]", '"text"'), ("result.a", "5"), ("result.a", "null"), ("result.a.b", "{}"), ("result.a", "[" * 9000 + "]" * 9000), ("result.a", '{"a":[' + "[" * 9000 + "]" * 9000 + "]}"), ("result.a", '{"a":NaN}'), ("result.a", '{"a":'), ("result.a", "")])  # fmt: skip
+@pytest.mark.parametrize(("expr", "document"), [("result.a", '"text"'), ("result[0]", '"text"'), ("result.a", "5"), ("result.a", "null"), ("result.a.b", "{}"), ("result.a", "[" * 9000 + "]" * 9000), ("result.a", '{"a":[' + "[" * 9000 + "]" * 9000 + "]}"), ("result.a", '{"a":NaN}'), ("result.a", '{"a":'), ("result.a", "")])  # fmt: skip
 def test_left_to_the_engine(expr: str, document: str) -> None:
     """Lengths, methods, errors, and what Python cannot read."""
     with pytest.raises(paths.NotPlain):
