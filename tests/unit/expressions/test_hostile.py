@@ -184,9 +184,17 @@ async def test_questions_are_bounded() -> None:
     assert scope.calls == 10_000
 
 
-async def test_a_child_has_nothing(expressions: Expressions) -> None:
+async def test_a_child_has_nothing() -> None:
     """No environment, no files beyond its pipes, no privileges, bounded memory, no processes."""
-    (pid,) = children()
+    before = children()
+    async with Expressions() as pool:
+        assert await value(pool, "1 + 1") == 2
+        (pid,) = children() - before
+        check_confined(pid)
+
+
+def check_confined(pid: int) -> None:
+    """Assert that the process has nothing."""
     process = Path(f"/proc/{pid}")
     assert (process / "environ").read_bytes() == b""
     assert sorted(os.listdir(process / "fd")) == ["0", "1", "2"]
