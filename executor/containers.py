@@ -6,7 +6,7 @@ Apart from `wiring`, so that running one script needs neither the database nor H
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,18 @@ from executor.sandbox.engine import Engine
 from executor.sandbox.images import Images
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
+from executor.sandbox.shared import Kind, SharedDirectories, Size
+from executor.sandbox.shareddisk import Ext4, HostTmpfs
+from executor.sandbox.sharedvolume import EngineSight, EngineVolume
 from executor.settings import Settings
+
+HOLDER_LANGUAGE = "bash"
+"""Whose image a container has that only holds a volume: the smallest one."""
+
+
+def host_kinds(_: str) -> Sequence[Kind]:
+    """Shared directories that need no engine."""
+    return Ext4(), HostTmpfs()
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Parts:
 
     engine: Engine
     image_tag: Callable[[Runtime], str]
+    shared_kinds: Callable[[str], Sequence[Kind]] = host_kinds
+    """The ways to make shared directories for an instance, the best first."""
 
 
 def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
@@ -37,7 +50,12 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
         with closing(Images(settings.base_image, runtimes)) as images:
             return images.tag_for(runtime)
 
-    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
+    def shared_kinds(instance: str) -> Sequence[Kind]:
+        sees = EngineSight(instance)
+        holder = runtimes.find(HOLDER_LANGUAGE) or next(iter(runtimes))
+        return Ext4(sees), HostTmpfs(sees), EngineVolume(holder, lambda: image_tag(holder), instance)
+
+    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag, shared_kinds)
 
 
 class ImageTags:
@@ -69,3 +87,9 @@ def make_sandbox(
     tags = ImageTags(parts.engine, parts.image_tag)
     compiling = Compiling(tags.tag, programs)
     return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling)
+
+
+def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:
+    """The shared directories of an instance below `folder`, which nobody else uses."""
+    size = Size.of(settings.shared_mb, settings.shared_files)
+    return SharedDirectories(folder, size, parts.shared_kinds(instance))

@@ -33,6 +33,11 @@ def programs(settings: Settings) -> Path:
     return settings.data_dir / "programs"
 
 
+def shared(settings: Settings) -> Path:
+    """Where runs' shared directories are."""
+    return settings.data_dir / "shared"
+
+
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the directory for one service; raises ConfigurationError if another one has it."""

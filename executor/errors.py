@@ -9,6 +9,9 @@
     │   ├── TooLarge           413
     │   └── TooManyJobs        429
     ├── Unavailable            503: we are draining, or something we need is away
+    │   └── NoSharedDirectory  a run's shared directory cannot be made or found
+    │       └── NoRoom         the disk has no room for one now
+    ├── Unreadable             what a script left in a shared directory is nothing we read
     ├── ConfigurationError     the settings or a runtime folder are wrong: the process does not start
     └── EngineError            the container engine failed
         ├── EngineTransient    the same call may work in a moment
@@ -93,6 +96,18 @@ class TooManyJobs(CallerError):
 
 class Unavailable(ExecutorError):
     """The service cannot take the request now; trying again later is right."""
+
+
+class NoSharedDirectory(Unavailable):
+    """A run's shared directory can be neither made nor found; the message says why, for each way tried."""
+
+
+class NoRoom(NoSharedDirectory):
+    """The disk has no room for a shared directory now."""
+
+
+class Unreadable(ExecutorError):
+    """A path in a shared directory is no regular file, not there, or too big; the message says which."""
 
 
 class ConfigurationError(ExecutorError):

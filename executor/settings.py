@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     programs_mb: PositiveInt = Field(
         1024, description="compiled programs kept, in MiB; the least recently used go first"
     )
+    shared_mb: int = Field(512, ge=1, le=1024 * 1024, description="size of a run's shared directory, in MiB")
+    shared_files: int = Field(
+        100_000,
+        ge=1,
+        description="files and directories in a shared directory; at most 256 for each of its MiB",
+    )
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
     runtimes: str | None = Field(
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"

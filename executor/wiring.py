@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from executor import datadir, telemetry
 from executor.api.app import build
 from executor.api.context import Check, Context
-from executor.containers import Parts, docker_parts, make_sandbox
+from executor.containers import Parts, docker_parts, make_sandbox, make_shared
 from executor.errors import ExecutorError
 from executor.jobs import store
 from executor.jobs.desk import Desk
@@ -26,6 +26,7 @@ from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.engine import Engine
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
+from executor.sandbox.shared import SharedDirectories
 from executor.settings import MIB, Settings
 from executor.storage.database import Database, migrate
 from executor.worker import Worker
@@ -47,6 +48,7 @@ class Service:
     stopping_since: float | None = None
     worker: Worker | None = None
     desk: Desk | None = None
+    shared: SharedDirectories | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
@@ -89,12 +91,17 @@ class Service:
                 parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
             )
             sandbox.cleanup.sweep_folders()
+            shared = self.shared = make_shared(
+                settings, parts, datadir.shared(settings), datadir.instance(settings)
+            )
+            await shared.sweep(nobody)  # no run outlives a service yet
             worker = self.worker = self._worker(desk, sandbox, workspaces)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
             desk.starter = worker
             working = [asyncio.create_task(worker.work()), asyncio.create_task(reap(sandbox.cleanup))]
+            stack.push_async_callback(shared.settle, SETTLE_S)
             stack.push_async_callback(sandbox.cleanup.settle, SETTLE_S)
             stack.push_async_callback(self._stop, working)
             telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)
@@ -166,11 +173,13 @@ def requeue_orphans(connection: Connection, worker_id: str) -> int:
     return len(orphans)
 
 
+async def nobody(_: str) -> bool:
+    """Whether another worker lives: this data directory has one service at a time."""
+    return False
+
+
 async def reap(cleanup: Cleanup) -> None:
     """Remove containers without an owner, at start and then periodically; runs until cancelled."""
-
-    async def nobody(_: str) -> bool:
-        return False  # this data directory has one service at a time: other workers are dead ones
 
     while True:
         try:

@@ -228,6 +228,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     mounts = [
         Mount(bind.path, str(bind.source), type="bind", read_only=not bind.writable) for bind in spec.binds
     ]
+    mounts += [Mount(volume.path, volume.name, type="volume", no_copy=True) for volume in spec.volumes]
     config: dict[str, Any] = api.create_host_config(
         network_mode=spec.network,
         ipc_mode=hard.ipc,

@@ -17,6 +17,7 @@ JOB_UID = 65532
 INODES_PER_MB = 256
 SHM_BYTES_MAX = 16 * MIB
 OPEN_FILES = 1024
+SHARED = "/shared"
 CPUS_MIN = 0.01
 """The least share of a core that the kernel can enforce; engines take less for no limit at all."""
 
@@ -35,16 +36,18 @@ def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
     )
 
 
-def harden(runtime: Runtime, limits: Limits) -> Hardening:
+def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) -> Hardening:
     """Confine a container of this language under these limits; nothing else is ever granted.
 
     No capabilities, no way to gain any, a read-only root, no swap, no network unless the manifest
-    has it, and every writable place bounded in bytes and inodes.
+    has it, and every writable place bounded in bytes and inodes. With a run's shared directory, of
+    `shared_bytes`, there is no private one, and a file may be as big as that directory.
     """
     bounded = effective_limits(runtime, limits)
     memory_bytes = bounded.memory_mb * MIB
     tmp_bytes = bounded.tmp_mb * MIB
     inodes = max(1024, bounded.tmp_mb * INODES_PER_MB)
+    private = ("/job", "/tmp", SHARED) if shared_bytes is None else ("/job", "/tmp")
     return Hardening(
         uid=JOB_UID,
         gid=JOB_UID,
@@ -53,14 +56,10 @@ def harden(runtime: Runtime, limits: Limits) -> Hardening:
         cpus=bounded.cpus,
         pids=bounded.pids,
         open_files=OPEN_FILES,
-        file_bytes=tmp_bytes,
+        file_bytes=max(tmp_bytes, shared_bytes or 0),
         core_bytes=0,
         shm_bytes=min(tmp_bytes, SHM_BYTES_MAX),
-        tmpfs=(
-            Tmpfs("/job", tmp_bytes, inodes),
-            Tmpfs("/tmp", tmp_bytes, inodes),
-            Tmpfs("/shared", tmp_bytes, inodes),
-        ),
+        tmpfs=tuple(Tmpfs(path, tmp_bytes, inodes) for path in private),
         network=runtime.manifest.network,
         ipc="private",
         capabilities=(),

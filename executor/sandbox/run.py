@@ -21,7 +21,8 @@ from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Channel, Engine
 from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready, job_line, signal_line
 from executor.sandbox.hardening import effective_limits, harden
-from executor.sandbox.spec import Bind, ContainerSpec
+from executor.sandbox.shared import SharedDirectory
+from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.sandbox.verdict import Account, judge
 from executor.script import Failed, Isolation, Limits, Outcome, Script
 
@@ -73,6 +74,8 @@ class Order:
     listener: Listener = Listener()
     workspace: str = "main"
     role: Literal["job", "compile"] = "job"
+    shared: SharedDirectory | None = None
+    """The run's directory at /shared; without one the job has an empty one of its own."""
 
     @property
     def args_as_file(self) -> bool:
@@ -145,13 +148,15 @@ class Sandbox:
         inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
         if order.args_as_file:
             (inbox / ARGS_FILE).write_bytes(order.script.args)
+        shared = order.shared.mount if order.shared else None
         return ContainerSpec(
             name=order.name,
             image=image,
-            hardening=harden(order.runtime, order.limits),
+            hardening=harden(order.runtime, order.limits, order.shared.size_bytes if order.shared else None),
             entrypoint=tuple(order.runtime.jobinit_argv),
             labels={LABEL: self.instance, LABEL_ROLE: order.role, LABEL_WORKER: self.worker},
-            binds=(Bind(inbox.resolve(), INBOX),),
+            binds=(Bind(inbox.resolve(), INBOX), *((shared,) if isinstance(shared, Bind) else ())),
+            volumes=(shared,) if isinstance(shared, Volume) else (),
         )
 
     async def _live(self, spec: ContainerSpec, order: Order) -> Outcome:

@@ -28,6 +28,14 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A volume of the engine's own, by its name, shown writable in the container."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Hardening:
     """Everything that confines a container; `executor.sandbox.hardening.harden` decides it."""
 
@@ -63,3 +71,4 @@ class ContainerSpec:
     hostname: str = "job"
     network: str = "none"  # or `container:NAME`, whose network it joins
     entrypoint: tuple[str, ...] = ()  # empty: the image's own
+    volumes: tuple[Volume, ...] = ()
