@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     programs_mb: PositiveInt = Field(
         1024, description="compiled programs kept, in MiB; the least recently used go first"
     )
-    shared_mb: int = Field(512, ge=1, le=1024 * 1024, description="size of a run's shared directory, in MiB")
+    shared_mb: int = Field(
+        512, ge=16, le=1024 * 1024, description="size of a run's shared directory, in MiB, at least 16"
+    )
     shared_files: int = Field(
         100_000,
         ge=1,
