@@ -58,6 +58,10 @@ class Kind(Protocol):
     def name(self) -> str:
         """What the kind is called, in the names of its places and to people."""
 
+    @property
+    def about(self) -> str:
+        """What an operator should know of it, in a few words."""
+
     def make(self, place: Path, size: Size) -> None:
         """Make an empty directory at this place, ready for use, which a power cut does not undo.
 
@@ -98,6 +102,15 @@ class SharedDirectory:
     sync: Callable[[], Awaitable[None]]
     """Returns when a power cut cannot undo what the containers wrote before; to be awaited before a
     step is recorded as done."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which kind is in use here, and why none of those before it is."""
+
+    kind: str
+    about: str
+    obstacles: tuple[str, ...]
 
 
 class SharedDirectories:
@@ -188,10 +201,10 @@ class SharedDirectories:
             if (place := self._place_of(link.name)) is not None:
                 await self._let_go(place)
 
-    async def chosen(self) -> tuple[str, list[str]]:
-        """The kind in use here, and why each kind before it is not; raises NoSharedDirectory."""
+    async def chosen(self) -> Choice:
+        """The kind in use here, found out now if it is not known yet; raises NoSharedDirectory."""
         kind = await self._choose()
-        return kind.name, self._obstacles
+        return Choice(kind.name, kind.about, tuple(self._obstacles))
 
     # ------------------------------------------------------------ opening
 

@@ -42,6 +42,7 @@ class Ext4:
     """An ext4 file system in a sparse file, on a loop device; it outlives everything but its deletion."""
 
     name = "ext4"
+    about = "an ext4 image each; contents outlive the service and the host's restart"
 
     def __init__(self, sees: Sees = lambda _: True) -> None:
         self._sees = sees
@@ -120,6 +121,7 @@ class HostTmpfs:
     """
 
     name = "tmpfs"
+    about = "in memory, which counts for the job that writes; contents outlive the service, not the host's restart"
 
     def __init__(self, sees: Sees = lambda _: True) -> None:
         self._sees = sees

@@ -46,6 +46,10 @@ class EngineVolume:
     """A tmpfs that the engine mounts, held by a container in the image of `runtime`."""
 
     name = "volume"
+    about = (
+        "in memory, which counts for the job that writes; mounted by the engine and held by a container each; "
+        "contents outlive the service, not the engine's restart; the service cannot read them"
+    )
 
     def __init__(
         self, runtime: Runtime, image: Callable[[], str], instance: str, connect: Connect = connect_from_env

@@ -61,7 +61,8 @@ async def test_the_host_s_way_comes_first_and_is_seen_by_the_engine(
     steps: Bench, tmp_path: Path, instance: str
 ) -> None:
     async with directories(tmp_path / "shared", *kinds_of(instance)) as shared:
-        assert await shared.chosen() == ("ext4", [])
+        chosen = await shared.chosen()
+        assert (chosen.kind, chosen.obstacles) == ("ext4", ())
         run = await shared.open("run")
         assert await steps.value(run, "bash", WRITE)
         assert run.files is not None
@@ -154,7 +155,8 @@ telemetry.configure("error")
 
 async def main(folder, instance):
     async with directories(Path(folder) / "shared", *kinds_of(instance)) as shared, bench(Path(folder) / "c") as steps:
-        print(await shared.chosen())
+        chosen = await shared.chosen()
+        print(chosen.kind, *chosen.obstacles)
         run = await shared.open("run")
         print(await steps.value(run, "bash", "echo x > /shared/x; ls -A /shared | jq -R . > result.json"))
 
@@ -172,7 +174,7 @@ def test_a_service_in_a_mount_namespace_of_its_own_uses_a_volume(tmp_path: Path,
         [*command, str(tmp_path), instance], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     chosen, listed = done.stdout.splitlines()[-2:]
-    assert chosen.startswith("('volume', [")
+    assert chosen.startswith("volume ")
     assert chosen.count("the engine does not see what this service mounts") == 2
     assert listed == "x"
     assert of_the_engine(instance) == []

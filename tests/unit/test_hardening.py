@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from executor.runtimes import Manifest, Runtime, scan
 from executor.sandbox.docker import container_config, host_config
 from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden
-from executor.sandbox.spec import Bind, ContainerSpec
+from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
 
@@ -99,6 +99,18 @@ def test_every_writable_place_is_bounded_and_the_job_s_alone(runtime: Runtime, a
         assert hard.file_bytes <= tmpfs.size_bytes
 
 
+@given(runtimes, limits(), st.integers(1, 1 << 40))
+def test_a_shared_directory_changes_nothing_but_its_own_place(
+    runtime: Runtime, asked: Limits, size: int
+) -> None:
+    """The private one goes, and a file may be as big as the directory; everything else stays as it was."""
+    alone, sharing = harden(runtime, asked), harden(runtime, asked, size)
+    assert {tmpfs.path for tmpfs in sharing.tmpfs} == {"/job", "/tmp"}
+    assert sharing.file_bytes == max(alone.file_bytes, size)
+    tmpfs = tuple(place for place in alone.tmpfs if place.path != "/shared")
+    assert sharing == replace(alone, tmpfs=tmpfs, file_bytes=sharing.file_bytes)
+
+
 @given(runtimes, limits())
 def test_raising_limits_to_the_language_s_need_is_done_once(runtime: Runtime, asked: Limits) -> None:
     """The same limits come out when they go in again; time and sizes of values are never touched."""
@@ -174,6 +186,25 @@ def test_binds_are_read_only_and_the_only_mounts() -> None:
     (mount,) = mounts
     assert mount["Target"] == "/executor/in"
     assert (mount["Type"], mount["ReadOnly"]) == ("bind", True)
+
+
+@pytest.mark.parametrize("kind", ["bind", "volume"])
+def test_a_shared_directory_is_the_only_writable_mount(kind: str) -> None:
+    """At /shared, from the host's folder or the engine's volume; nothing of the image is copied into it."""
+    spec = spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS))
+    if kind == "bind":
+        spec = replace(
+            spec, binds=(*spec.binds, Bind(Path("/data/shared/x/files"), "/shared", writable=True))
+        )
+    else:
+        spec = replace(spec, volumes=(Volume("executor-shared-x", "/shared"),))
+    told = host_config(API, spec)["Mounts"]
+    (mount,) = [mount for mount in told if not mount["ReadOnly"]]
+    source = "/data/shared/x/files" if kind == "bind" else "executor-shared-x"
+    assert (mount["Type"], mount["Target"], mount["Source"]) == (kind, "/shared", source)
+    assert len(told) == 2
+    if kind == "volume":
+        assert mount["VolumeOptions"] == {"NoCopy": True}
 
 
 def test_the_container_has_one_stdin_and_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:

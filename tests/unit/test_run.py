@@ -16,6 +16,8 @@ from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, Sandbox
+from executor.sandbox.shared import SharedDirectory
+from executor.sandbox.spec import Bind, Volume
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds
 
@@ -182,6 +184,28 @@ async def test_big_arguments_travel_as_a_file_and_the_file_goes(bench: Bench, tm
     assert outcome.value == b"null", "the frame holds no args"
     await bench.cleanup.settle(5)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [Bind(Path("/data/files"), "/shared", writable=True), Volume("v", "/shared")],
+    ids=["bind", "volume"],
+)
+async def test_a_shared_directory_takes_the_private_one_s_place(bench: Bench, mount: Bind | Volume) -> None:
+    """The container gets it as its only further mount, and may write files of its size."""
+
+    async def sync() -> None:
+        raise AssertionError("whose business is that?")
+
+    shared = SharedDirectory("run", mount, 1 << 30, None, "kind", True, sync)
+    order = Order("c1", bench.runtime, Script("python3", "[]"), LIMITS, bench.cancellation, shared=shared)
+    await bench.sandbox.run(order)
+    (spec,) = bench.engine.started
+    assert [*spec.binds[1:], *spec.volumes] == [mount]
+    assert "/shared" not in {tmpfs.path for tmpfs in spec.hardening.tmpfs}
+    assert spec.hardening.file_bytes == 1 << 30
+    await bench.sandbox.run(replace(order, name="c2", shared=None))
+    assert "/shared" in {tmpfs.path for tmpfs in bench.engine.started[1].hardening.tmpfs}
 
 
 async def test_containers_are_removed_even_when_the_engine_refuses_at_first(
