@@ -15,6 +15,7 @@ import os
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,7 @@ from executor.sandbox.spec import Bind, Volume
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 RUNS = "runs"
+UNFINISHED = ".unfinished-"
 FILES_PER_MB_MAX = 256
 """What an ext4 of the usual block size can count; the other kinds keep to it as well."""
 SPARES = 2
@@ -171,10 +173,11 @@ class SharedDirectories:
         kept = self._in_hand()
         for link in sorted(self._folder.glob(f"{RUNS}/*")):
             place = self._place_of(link.name)
-            if place is not None and (await is_alive(link.name) or link.name in self._opening):
+            if place is not None and await self._is_owned(link.name, is_alive):
                 kept.add(place)
             else:
-                link.unlink(missing_ok=True)
+                with suppress(OSError):  # gone, or nothing of ours
+                    link.unlink()
         kept |= self._in_hand()  # as it was before we asked, and as it is now
         swept = [place for place in found if place not in kept]
         for place in swept:
@@ -212,7 +215,11 @@ class SharedDirectories:
         place, is_new = await self._again(run_id), False
         if place is None:
             place, is_new = await self._fresh(), True
-            await asyncio.to_thread(self._assign, run_id, place)
+            try:
+                await asyncio.to_thread(self._assign, run_id, place)
+            except OSError as error:
+                self._give_up(place)
+                raise NoSharedDirectory(f"the shared directory of run {run_id}: {error}") from error
             self._making.discard(place)
             self._refill()
         kind = self._kind_of(place)
@@ -294,12 +301,10 @@ class SharedDirectories:
 
     def _assign(self, run_id: str, place: Path) -> None:
         """Make the place the run's, for good: a power cut must not make its contents nobody's."""
-        self._link(run_id).symlink_to(place.name)
-        descriptor = os.open(self._folder / RUNS, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        unfinished = self._link(f"{UNFINISHED}{uuid.uuid4()}")
+        unfinished.symlink_to(place.name)
+        unfinished.replace(self._link(run_id))
+        sync_folder(self._folder / RUNS)
 
     def _refill(self) -> None:
         if not self._closed and (self._refilling is None or self._refilling.done()):
@@ -363,6 +368,11 @@ class SharedDirectories:
         place = self._folder / name
         return place if self._is_place(place) else None
 
+    async def _is_owned(self, run_id: str, is_alive: IsAlive) -> bool:
+        if not RUN_ID.fullmatch(run_id):  # a link that was never finished, or is not yet
+            return bool(self._opening)
+        return await is_alive(run_id) or run_id in self._opening
+
     def _is_place(self, place: Path) -> bool:
         return place.parent == self._folder and place.name.partition("-")[0] in self._kinds
 
@@ -372,3 +382,12 @@ class SharedDirectories:
 
     def _kind_of(self, place: Path) -> Kind:
         return self._kinds[place.name.partition("-")[0]]
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync(2): the names in this folder are on its disk afterwards."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from executor.errors import NoRoom, NoSharedDirectory
 from executor.sandbox.hardening import JOB_UID, MIB, SHARED
-from executor.sandbox.shared import Size
+from executor.sandbox.shared import Size, sync_folder
 from executor.sandbox.spec import Bind
 
 IMAGE, MOUNT, FILES = "image", "mount", "files"
@@ -63,6 +63,8 @@ class Ext4:
                 "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", image,
             )  # fmt: skip
             os.fsync(file.fileno())
+        for folder in (place, place.parent):
+            sync_folder(folder)
         self._mount(place)
         make_files(place)
         self.sync(place)
