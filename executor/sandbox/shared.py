@@ -103,7 +103,7 @@ class SharedDirectory:
     """Made by this very call: empty, also if the run had one before whose contents were lost."""
     sync: Callable[[], Awaitable[None]]
     """Returns when a power cut cannot undo what the containers wrote before; to be awaited before a
-    step is recorded as done."""
+    step is recorded as done. Raises NoSharedDirectory if it could not be kept, as on a disk that is full."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,10 @@ class SharedDirectories:
         kind = self._kind_of(place)
 
         async def sync() -> None:
-            await asyncio.to_thread(kind.sync, place)
+            try:
+                await asyncio.to_thread(kind.sync, place)
+            except OSError as error:
+                raise NoSharedDirectory(f"what run {run_id} wrote cannot be kept: {error}") from error
 
         mount, files = kind.mount(place), kind.files(place)
         return SharedDirectory(run_id, mount, self._size.bytes, files, kind.name, is_new, sync)

@@ -13,7 +13,7 @@ from typing import Any
 
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import scan
-from executor.sandbox.run import Cancellation, Order, Sandbox
+from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, SharedDirectory, Size
 from executor.sandbox.shareddisk import Ext4
 from executor.script import Failed, Outcome, Returned, Script, compact_json, resolve_limits
@@ -80,9 +80,11 @@ class Bench:
         language: str,
         script: str,
         args: dict[str, Any] | None = None,
+        started: asyncio.Event | None = None,
         **limits: Any,
     ) -> Outcome:
-        """One script in a container of its own."""
+        """One script in a container of its own; `started` is set when it first logs something."""
+        told = (lambda _: started.set()) if started else None
         runtime = RUNTIMES.by_name[language]
         order = Order(
             name=f"executor-test-{uuid.uuid4()}",
@@ -90,6 +92,7 @@ class Bench:
             script=Script(language, script, compact_json(args or {})),
             limits=resolve_limits({"timeout_s": 60, **limits}, load().limits),
             cancellation=Cancellation(1.0),
+            listener=Listener(log=told),
             shared=shared,
         )
         return await self.sandbox.run(order)

@@ -17,6 +17,7 @@ import pytest
 from executor.errors import EngineError
 from executor.sandbox.shared import Kind, SharedDirectories, Size
 from executor.sandbox.shareddisk import HostTmpfs, tool
+from executor.script import Returned
 from tests.docs import ROOT
 from tests.shared.bench import SMALL, Bench, bench, directories, gone, kinds_of, mounts_below
 
@@ -136,12 +137,12 @@ async def test_a_volume_that_is_in_use_is_removed_afterwards(
     """The run is closed while a step still runs."""
     async with directories(tmp_path / "shared", volume_of(instance)) as shared:
         run = await shared.open("run")
-        step = asyncio.create_task(
-            steps.value(run, "bash", "sleep 2; echo x > /shared/x; echo 1 > result.json")
-        )
-        await asyncio.sleep(1.2)
+        begun = asyncio.Event()
+        script = "echo begun; sleep 2; echo x > /shared/x"
+        step = asyncio.create_task(steps.run(run, "bash", script, started=begun))
+        await begun.wait()
         shared.close("run")
-        assert await step == 1
+        assert isinstance(await step, Returned)
         await gone(of_the_engine, instance)
 
 

@@ -268,6 +268,28 @@ async def test_without_room_for_a_full_one_none_is_made(tmp_path: Path) -> None:
         tool("umount", small)
 
 
+async def test_what_a_full_disk_did_not_keep_is_told_by_sync(tmp_path: Path) -> None:
+    """The image is sparse: somebody else may fill the disk. The directory can still be closed."""
+    small = tmp_path / "small"
+    small.mkdir()
+    tool("mount", "-t", "tmpfs", "-o", f"size={image_bytes(SMALL) + (1 << 20)}", "small", small)
+    try:
+        async with directories(small / "shared") as shared:
+            run = await shared.open("run")
+            await run.sync()
+            with pytest.raises(OSError, match="No space"), (small / "others").open("wb") as others:
+                while True:
+                    others.write(bytes(1 << 20))
+            with (files(run) / "data").open("wb") as data:
+                data.write(bytes(range(256)) * 32 * 1024)
+            with pytest.raises(NoSharedDirectory, match="what run run wrote cannot be kept"):
+                await run.sync()
+            shared.close("run")
+            await gone(left, small / "shared")
+    finally:
+        tool("umount", small)
+
+
 async def test_what_cannot_be_made_says_why_for_each_way(tmp_path: Path) -> None:
     def blind(_: Path) -> bool:
         return False

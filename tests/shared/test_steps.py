@@ -219,14 +219,17 @@ async def test_closing_waits_for_nobody_and_spares_who_still_runs(
 ) -> None:
     """A container that is still there keeps its files; with it the last of the directory goes."""
     run = await shared.open("run")
-    script = "echo x > /shared/x; sleep 2; jq -Rs . < /shared/x > result.json"
-    step = asyncio.create_task(steps.value(run, "bash", script))
-    await asyncio.sleep(1.2)
+    script = "echo x > /shared/x; echo begun; sleep 3; jq -Rs . < /shared/x > result.json"
+    begun = asyncio.Event()
+    step = asyncio.create_task(steps.run(run, "bash", script, started=begun))
+    await begun.wait()
     shared.close("run")
-    await gone(mounts_below, tmp_path / "shared", timeout_s=1)
+    await gone(mounts_below, tmp_path / "shared")
     assert len(loops_below(tmp_path / "shared")) == 1, "its container holds it"
     assert not step.done()
-    assert await step == "x\n"
+    outcome = await step
+    assert isinstance(outcome, Returned), outcome
+    assert outcome.value == b'"x\\n"'
     await gone(loops_below, tmp_path / "shared")
 
 
