@@ -178,7 +178,6 @@ class SharedDirectories:
             else:
                 with suppress(OSError):  # gone, or nothing of ours
                     link.unlink()
-        kept |= self._in_hand()  # as it was before we asked, and as it is now
         swept = [place for place in found if place not in kept]
         for place in swept:
             self._discard(place)

@@ -16,7 +16,7 @@ from executor.runtimes import scan
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, SharedDirectory, Size
 from executor.sandbox.shareddisk import Ext4
-from executor.script import Failed, Outcome, Returned, Script, compact_json, resolve_limits
+from executor.script import Outcome, Returned, Script, compact_json, resolve_limits
 from executor.settings import load
 
 SMALL = Size.of(16, 500)
@@ -102,12 +102,6 @@ class Bench:
         outcome = await self.run(shared, language, script, args)
         assert isinstance(outcome, Returned), outcome
         return json.loads(outcome.value)
-
-    async def failure(self, shared: SharedDirectory | None, language: str, script: str) -> Failed:
-        """How the script failed; it must."""
-        outcome = await self.run(shared, language, script)
-        assert isinstance(outcome, Failed), outcome
-        return outcome
 
 
 @asynccontextmanager

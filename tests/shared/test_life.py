@@ -252,6 +252,19 @@ async def test_a_power_cut_after_a_sync_loses_nothing(tmp_path: Path) -> None:
         Ext4().remove(cut)
 
 
+async def test_a_power_cut_right_after_the_first_open_leaves_an_empty_directory(tmp_path: Path) -> None:
+    """Not one that cannot be found again."""
+    async with directories(tmp_path) as shared:
+        await shared.open("run")
+        (image,) = tmp_path.glob("ext4-*/image")
+        cut = tmp_path / "ext4-cut"
+        cut.mkdir()
+        tool("cp", "--sparse=always", image, cut / "image")
+        assert Ext4().find(cut)
+        assert list((cut / "mount" / "files").iterdir()) == []
+        Ext4().remove(cut)
+
+
 async def test_without_room_for_a_full_one_none_is_made(tmp_path: Path) -> None:
     """A sparse image that the disk cannot hold would lose what scripts write; the message says what to do."""
     small = tmp_path / "small"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -229,7 +230,7 @@ async def test_closing_waits_for_nobody_and_spares_who_still_runs(
     assert not step.done()
     outcome = await step
     assert isinstance(outcome, Returned), outcome
-    assert outcome.value == b'"x\\n"'
+    assert json.loads(outcome.value) == "x\n"
     await gone(loops_below, tmp_path / "shared")
 
 

@@ -243,6 +243,34 @@ def test_what_changes_meanwhile_never_leads_outside(root: Path) -> None:
     assert b"refused" in seen
 
 
+def test_a_file_that_becomes_a_link_between_our_looks_is_not_followed(root: Path) -> None:
+    (root / "link").symlink_to("../secret")
+    (root / "regular").write_bytes(b"inner")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for source in ("link", "regular"):
+                os.link(root / source, root / "next", follow_symlinks=False)
+                (root / "next").rename(root / "file")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    seen = set()
+    try:
+        for _ in range(20_000):
+            try:
+                seen.add(read_file(root, "file", MAX))
+            except Unreadable as error:
+                seen.add(str(error).encode())
+    finally:
+        stop.set()
+        swapping.join()
+    assert SECRET not in seen
+    assert b"inner" in seen
+    assert any(b"regular" in said for said in seen)
+
+
 def test_a_directory_that_is_gone_is_said(tmp_path: Path) -> None:
     assert "not there" in refused(tmp_path / "missing", "x")
 
