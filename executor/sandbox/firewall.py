@@ -33,8 +33,7 @@ ENGINE_RESOLVER = "127.0.0.11"
 """Where Docker answers names inside a container, by whatever resolver the host uses: not by ours."""
 
 NEIGHBOURS = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert"
-REFUSE = "reject with icmpx type admin-prohibited"
-"""At once, and told from a closed port: "No route to host" instead of "Connection refused"."""
+REFUSE = "goto refuse"
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,11 @@ def rules(reach: tuple[Reach, ...], around: Surroundings) -> str:
         f"table inet {TABLE}\n"
         f"delete table inet {TABLE}\n"
         f"table inet {TABLE} {{\n"
+        "  chain refuse {\n"
+        # An ICMP error, which would tell more, comes before connect() listens: it then takes a second.
+        "    meta l4proto tcp reject with tcp reset\n"
+        "    reject with icmpx type admin-prohibited\n"
+        "  }\n"
         "  chain input {\n"
         "    type filter hook input priority filter; policy drop;\n"
         '    iif "lo" accept\n'

@@ -24,6 +24,7 @@ class Holder:
     def __init__(self, name: str, channel: Channel) -> None:
         self.name = name
         self._channel = channel
+        self._closed = False
         self._answers: asyncio.Queue[bytes] = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(), name=f"holder {name}")
 
@@ -38,7 +39,7 @@ class Holder:
     @property
     def is_alive(self) -> bool:
         """Whether jobs may still join."""
-        return not self._listening.done()
+        return not (self._closed or self._listening.done())
 
     async def load(self, rules: str) -> None:
         """Put these rules in the place of all earlier ones, in one transaction.
@@ -64,6 +65,7 @@ class Holder:
 
     def close(self) -> None:
         """Let go of the holder, which ends it."""
+        self._closed = True
         self._listening.cancel()
         self._channel.close()
 

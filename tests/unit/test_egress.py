@@ -80,7 +80,7 @@ async def test_the_rules_are_loaded_before_any_job_joins(bench: Bench) -> None:
     async with bench.egress.joined("main", DATABASE):
         (rules,) = bench.rules()
         assert "10.0.0.5/32" in rules
-        assert "ip daddr { 172.30.0.0/16 } reject" in rules, "what is around the holder is refused"
+        assert "ip daddr { 172.30.0.0/16 } goto refuse" in rules, "what is around the holder is refused"
 
 
 async def test_jobs_that_need_a_holder_at_once_share_its_making(tmp_path: Path) -> None:

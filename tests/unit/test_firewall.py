@@ -18,7 +18,7 @@ RULE = re.compile(
     r"(?:(?P<family>ip6?) daddr (?:\{ (?P<set>[0-9a-f:./, ]+) \}|(?P<one>[0-9.]+)))?"
     r"(?: ?meta l4proto (?P<protocols>tcp|\{ tcp, udp \}))?"
     r"(?: (?:tcp|th) dport (?:\{ (?P<ports>[0-9, ]+) \}|(?P<port>[0-9]+)))?"
-    r" ?(?P<verdict>accept|reject with icmpx type admin-prohibited)"
+    r" ?(?P<verdict>accept|goto refuse)"
 )
 HOST = ("192.0.2.2", "172.30.0.1", "fd00::2", "fe80::1")
 SERVICE = 8000
@@ -159,6 +159,7 @@ def test_nobody_gets_in_and_nothing_is_forwarded() -> None:
     assert "hook input priority filter; policy drop;" in text
     assert "hook forward priority filter; policy drop;" in text
     assert "hook output priority filter; policy drop;" in text
+    assert "accept" not in text.partition("chain refuse {")[2].partition("}")[0]
     assert text.count("accept") == text.partition("chain input")[2].count("accept"), "none outside the chains"
 
 
