@@ -7,7 +7,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,21 @@ def listener(address: str, said: str = "hello", port: int = 0) -> Iterator[int]:
         threading.Thread(target=greet, daemon=True).start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def listener_that_stays(address: str) -> Iterator[int]:
+    """Accept one connection and read on; gives the port."""
+    with socket.create_server((address, 0)) as server:
+
+        def read() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                while connection.recv(100):
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
+        yield server.getsockname()[1]
 
 
 @contextmanager

@@ -1,0 +1,387 @@
+"""Jobs with egress in real containers: what they reach, what they do not, and what they cannot change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.containers import HolderParts, docker_parts, make_sandbox
+from executor.reach import Reach
+from executor.runtimes import Runtimes
+from executor.sandbox.engine import Bridge
+from executor.sandbox.firewall import Surroundings
+from executor.sandbox.hostnet import look_around
+from executor.sandbox.run import Cancellation, Listener, Order
+from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
+from executor.settings import LimitBounds, Settings
+from tests.security.network import (
+    CONNECT,
+    REFUSED,
+    engine,
+    fresh_name,
+    host_addresses,
+    languages_with_egress,
+    listener,
+    listener_that_stays,
+    resolver,
+    ruleset,
+)
+from tests.waiting import until
+
+pytestmark = [pytest.mark.engine, pytest.mark.anyio]
+
+EVERYTHING = (Reach("0.0.0.0/0"), Reach("::/0"))
+LIMITS = resolve_limits({"timeout_s": 30, "memory_mb": 128}, LimitBounds())
+
+
+@pytest.fixture(scope="module")
+def languages(tmp_path_factory: pytest.TempPathFactory) -> Runtimes:
+    return languages_with_egress(tmp_path_factory.mktemp("languages"))
+
+
+class Bench:
+    """A sandbox of its own instance, on the real engine."""
+
+    def __init__(self, folder: Path, languages: Runtimes) -> None:
+        self.instance = f"test-{uuid.uuid4()}"
+        self.runtime = languages.by_name["python3"]
+        self.service_port: int | None = None
+        self.dns: Callable[[Bridge], tuple[str, ...]] = lambda _: ()
+        parts = docker_parts(Settings(), languages)
+        assert parts.holder is not None
+        own = HolderParts(parts.holder.image_tag, self._look_around)
+        self.engine = parts.engine
+        self.sandbox = make_sandbox(
+            type(parts)(parts.engine, parts.image_tag, own), folder, self.instance, "test"
+        )
+        self.claims: list[Isolation] = []
+        self.log = ""
+        self.bridge: Bridge | None = None
+
+    def _look_around(self, bridge: Bridge) -> Surroundings:
+        self.bridge = bridge
+        return look_around(bridge, service_port=self.service_port, dns=self.dns(bridge))
+
+    async def _claimed(self, isolation: Isolation) -> None:
+        self.claims.append(isolation)
+
+    def _log(self, text: str) -> None:
+        self.log += text
+
+    async def run(
+        self,
+        source: str,
+        *,
+        reach: tuple[Reach, ...] = (),
+        workspace: str = "main",
+        limits: Limits = LIMITS,
+        **args: Any,
+    ) -> Any:
+        """Run a script to its end; its result."""
+        order = Order(
+            name=f"executor-{uuid.uuid4()}",
+            runtime=self.runtime,
+            script=Script("python3", source, json.dumps(args).encode()),
+            limits=limits,
+            cancellation=Cancellation(1),
+            listener=Listener(claimed=self._claimed, log=self._log),
+            workspace=workspace,
+            reach=reach,
+        )
+        outcome = await self.sandbox.run(order)
+        if isinstance(outcome, Failed):
+            return outcome
+        assert isinstance(outcome, Returned)
+        return json.loads(outcome.value)
+
+    async def reached(
+        self, *targets: tuple[str, int], reach: tuple[Reach, ...], workspace: str = "main"
+    ) -> Any:
+        """What a job of the workspace is told at each target."""
+        return await self.run(CONNECT, reach=reach, workspace=workspace, targets=targets)
+
+    async def holder(self, reach: tuple[Reach, ...] = ()) -> str:
+        """The name of the holder, which has these rules."""
+        assert self.sandbox.egress is not None
+        async with self.sandbox.egress.joined("main", reach) as joined:
+            return joined.network.removeprefix("container:")
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, languages: Runtimes) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path, languages)
+    yield made
+    await made.sandbox.close(20)
+    left = await made.engine.containers(made.instance) + await made.engine.networks(made.instance)
+    made.engine.close()
+    assert left == [], "holders and their network go with the sandbox"
+
+
+async def test_a_job_reaches_what_its_policy_names_and_nothing_else(bench: Bench) -> None:
+    """On every address of this host: a listener there is reached by address and port, by nothing wider."""
+    for address in host_addresses():
+        with listener("0.0.0.0") as port, listener("0.0.0.0") as other:
+            wide = (*EVERYTHING, Reach(f"{address}/32"))
+            assert await bench.reached((address, port), reach=wide) == [REFUSED]
+            named = Reach(address, (port,))
+            both = [(address, port), (address, other)]
+            assert await bench.reached(*both, reach=(named,)) == ["hello", REFUSED]
+            assert (bench.claims[-1].network, bench.claims[-1].reach) == ("egress", (str(named),))
+
+
+async def test_the_address_that_the_host_has_on_the_holders_bridge_is_the_host_s(bench: Bench) -> None:
+    """It came into being with the bridge, and is found all the same."""
+    await bench.holder()
+    assert bench.bridge is not None
+    (gateway,) = bench.bridge.gateways
+    with listener("0.0.0.0") as port:
+        assert await bench.reached((gateway, port), reach=EVERYTHING) == [REFUSED]
+        assert await bench.reached((gateway, port), reach=(Reach(gateway, (port,)),)) == ["hello"]
+
+
+async def test_another_container_is_reached_by_the_port_it_publishes(bench: Bench) -> None:
+    """On the host's address, if the policy names both; never by its own address unless that is named."""
+    serve = "import socket\ns = socket.create_server(('', 80))\nwhile True: s.accept()[0].sendall(b'hello')"
+    with engine() as client:
+        other = client.containers.run(
+            await bench.sandbox.image_of(bench.runtime), ["-c", serve], entrypoint=["python3"], user="0:0",
+            name=fresh_name(), ports={"80/tcp": None}, detach=True,
+        )  # fmt: skip
+        try:
+            other.reload()
+            port = int(other.ports["80/tcp"][0]["HostPort"])
+            host, own = host_addresses()[0], other.attrs["NetworkSettings"]["IPAddress"]
+            assert await bench.reached((host, port), reach=(Reach(host, (port,)),)) == ["hello"]
+            assert await bench.reached((own, 80), reach=(Reach(host, (port,)),)) == [REFUSED]
+        finally:
+            other.remove(force=True)
+
+
+async def test_the_service_and_the_engine_are_never_reached(bench: Bench) -> None:
+    """Not on any address of the host, not if the policy names it."""
+    with listener("0.0.0.0", "the service") as port:
+        bench.service_port = port
+        targets = [(address, port) for address in host_addresses()]
+        named = tuple(Reach(address, (port, 2375, 2376)) for address, _ in targets)
+        assert set(await bench.reached(*targets, reach=(*EVERYTHING, *named))) == {REFUSED}
+        with listener("0.0.0.0", "an engine", 2375):
+            engines = [(address, 2375) for address in host_addresses()]
+            assert set(await bench.reached(*engines, reach=(*EVERYTHING, *named))) == {REFUSED}
+
+
+async def test_without_a_policy_nothing_is_reached_and_the_log_says_what_opens_it(bench: Bench) -> None:
+    with listener("0.0.0.0") as port:
+        (said,) = await bench.reached((host_addresses()[0], port), reach=())
+    assert said == REFUSED
+    failed = await bench.run("import socket\ndef main(): socket.create_connection(('10.0.0.5', 5432))")
+    assert isinstance(failed, Failed)
+    assert "ConnectionRefusedError" in failed.name + failed.message
+    assert "EXECUTOR_NETWORKS" in bench.log
+
+
+LISTEN = """
+import socket
+def main():
+    with socket.create_server(("", 7777)) as server:
+        server.settimeout(20)
+        print("listening", flush=True)
+        connection, _ = server.accept()
+        connection.sendall(b"from a job")
+"""
+ADDRESS = """
+import fcntl, socket, struct
+def main():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        return socket.inet_ntoa(fcntl.ioctl(s, 0x8915, struct.pack("256s", b"eth0"))[20:24])
+"""
+
+
+async def test_workspaces_do_not_reach_each_other(bench: Bench) -> None:
+    """Two of one workspace share a holder and with it loopback, which is documented."""
+    address = await bench.run(ADDRESS, workspace="a")
+    listening = asyncio.create_task(bench.run(LISTEN, workspace="a", reach=EVERYTHING))
+    await until(lambda: "listening" in bench.log, timeout_s=20)
+    target = Reach(address, (7777,))
+    assert await bench.reached((address, 7777), reach=(*EVERYTHING, target), workspace="b") == [REFUSED]
+    assert await bench.reached(("127.0.0.1", 7777), reach=EVERYTHING, workspace="b") == [REFUSED]
+    assert await bench.reached(("127.0.0.1", 7777), reach=EVERYTHING, workspace="a") == ["from a job"]
+    await listening
+
+
+async def test_names_are_asked_of_the_resolver_that_was_set(bench: Bench) -> None:
+    """By UDP to its port 53; the engine's own resolver is not there for jobs."""
+    address = host_addresses()[0]
+    bench.dns = lambda bridge: bridge.gateways
+    await bench.holder()  # the bridge is made, and with it the address that the resolver listens on
+    assert bench.bridge is not None
+    with listener("0.0.0.0") as port, resolver(bench.bridge.gateways[0], answer=address) as asked:
+        reach = (Reach(address, (port,)),)
+        assert await bench.reached(("db.example.test", port), reach=reach) == ["hello"]
+        assert "db.example.test" in asked
+        asked.clear()
+        assert await bench.reached(("db.example.test", port), reach=()) != ["hello"]
+        assert asked == [], "who may reach nothing may not ask either"
+    ask_engine = """
+import socket
+def main():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(3)
+        try:
+            s.connect(("127.0.0.11", 53))
+            s.send(bytes.fromhex("000101000001000000000000") + b"\\x07example\\x00\\x00\\x01\\x00\\x01")
+            return s.recv(100).hex()
+        except OSError as error:
+            return type(error).__name__
+"""
+    assert await bench.run(ask_engine, reach=EVERYTHING) == "PermissionError"
+
+
+HOSTILE = """
+import ctypes, os, socket, struct, subprocess
+from pathlib import Path
+
+def attempt(name, act):
+    try:
+        act()
+    except (OSError, subprocess.SubprocessError) as error:
+        return
+    done.append(name)
+
+def write(path, text):
+    Path(path).write_text(text)
+
+def netlink(protocol, kind, flags, body):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as s:
+        s.settimeout(2)
+        s.send(struct.pack("IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+        answer = s.recv(4096)
+        code = struct.unpack("i", answer[16:20])[0]
+        if struct.unpack("H", answer[4:6])[0] == 2 and code:
+            raise OSError(-code, "refused")
+
+def flush_rules():
+    # NFNL_MSG_BATCH_BEGIN, NFT_MSG_DELTABLE of the table, NFNL_MSG_BATCH_END
+    name = b"executor\\0"
+    attribute = struct.pack("HH", 4 + len(name), 1) + name + b"\\0" * (-len(name) % 4)
+    body = struct.pack("BBH", 1, 0, 0) + attribute
+    begin = struct.pack("IHHII", 20, 0x10, 1, 0, 0) + struct.pack("BBH", 0, 0, socket.htons(10))
+    end = struct.pack("IHHII", 20, 0x11, 1, 2, 0) + struct.pack("BBH", 0, 0, socket.htons(10))
+    delete = struct.pack("IHHII", 16 + len(body), (10 << 8) | 2, 5, 1, 0) + body
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+        s.settimeout(2)
+        s.send(begin + delete + end)
+        answer = s.recv(4096)
+        code = struct.unpack("i", answer[16:20])[0]
+        if code:
+            raise OSError(-code, "refused")
+
+def option(level, number, value):
+    with socket.socket() as s:
+        s.setsockopt(level, number, value)
+
+def libc(name, *arguments):
+    if ctypes.CDLL(None, use_errno=True)[name](*arguments):
+        raise OSError(ctypes.get_errno(), name)
+
+def main():
+    global done
+    done = []
+    index = socket.if_nametoindex("eth0")
+    attempt("packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3))
+    attempt("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
+    attempt("delete the table", flush_rules)
+    attempt("add an address", lambda: netlink(0, 20, 5 | 0x600, struct.pack("BBBBI", 2, 24, 0, 0, index)
+            + struct.pack("HH4s", 8, 2, bytes([198, 18, 7, 7]))))
+    attempt("take the link down", lambda: netlink(0, 16, 5, struct.pack("BxHiII", 0, 0, index, 0, 1)))
+    attempt("mark packets", lambda: option(socket.SOL_SOCKET, 36, 1))
+    attempt("be transparent", lambda: option(socket.SOL_IP, 19, 1))
+    attempt("user namespace", lambda: libc("unshare", 0x10000000 | 0x40000000))
+    attempt("network namespace", lambda: libc("unshare", 0x40000000))
+    attempt("forward", lambda: write("/proc/sys/net/ipv4/ip_forward", "1"))
+    attempt("resolv.conf", lambda: write("/etc/resolv.conf", "nameserver 8.8.8.8"))
+    attempt("hosts", lambda: write("/etc/hosts", ""))
+    attempt("nft", lambda: subprocess.run(["nft", "flush", "ruleset"], check=True, capture_output=True))
+    capabilities = [line for line in Path("/proc/self/status").read_text().splitlines() if line[:3] == "Cap"]
+    others = [p.name for p in Path("/proc").iterdir() if p.name.isdecimal() and b"hold" in (p / "cmdline").read_bytes()]
+    return {"done": done, "capabilities": capabilities, "others": others}
+"""
+
+
+async def test_a_hostile_job_changes_nothing_about_its_network(bench: Bench) -> None:
+    """It has no capability, and the holder's processes are out of its sight."""
+    reach = (Reach("10.0.0.5", (5432,)),)
+    await bench.run("def main(): pass", reach=reach)
+    with engine() as client:
+        before = ruleset(client, await bench.holder(reach))
+        assert "10.0.0.5" in before
+    seen = await bench.run(HOSTILE, reach=reach)
+    with engine() as client:
+        assert ruleset(client, await bench.holder(reach)) == before
+    assert isinstance(seen, dict), seen
+    assert (seen["done"], seen["others"]) == ([], [])
+    assert {line.split()[1] for line in seen["capabilities"]} == {"0000000000000000"}
+
+
+async def test_a_job_after_its_holder_was_killed_gets_another(bench: Bench) -> None:
+    """At whatever moment the job comes."""
+    with listener("0.0.0.0") as port:
+        target = (host_addresses()[0], port)
+        reach = (Reach(target[0], (port,)),)
+        for pause in (0.0, 0.3):
+            await bench.reached(target, reach=reach)
+            holder = await bench.holder(reach)
+            await bench.engine.kill(holder)
+            await asyncio.sleep(pause)
+            assert await bench.reached(target, reach=reach) == ["hello"]
+            assert await bench.holder(reach) != holder
+
+
+TALK = """
+import socket, time
+def main(host, port):
+    connection = socket.create_connection((host, port), timeout=5)
+    print("connected", flush=True)
+    began = time.monotonic()
+    while time.monotonic() - began < 15:
+        try:
+            connection.sendall(b"x")
+            time.sleep(0.05)
+        except OSError as error:
+            return type(error).__name__
+    return "still there"
+"""
+
+
+async def test_a_narrower_policy_ends_what_it_no_longer_allows(bench: Bench) -> None:
+    """An open connection too, at once."""
+    assert bench.sandbox.egress is not None
+    with listener_that_stays("0.0.0.0") as port:
+        host = host_addresses()[0]
+        reach = (Reach(host, (port,)),)
+        talking = asyncio.create_task(bench.run(TALK, reach=reach, host=host, port=port))
+        await until(lambda: "connected" in bench.log, timeout_s=20)
+        await bench.sandbox.egress.change("main", ())
+        async with asyncio.timeout(8):
+            assert await talking in ("ConnectionResetError", "BrokenPipeError", "PermissionError")
+
+
+async def test_a_killed_holder_takes_its_jobs_network_with_it(bench: Bench) -> None:
+    """What cannot be watched must not go on: the policy could no longer be changed."""
+    with listener("0.0.0.0") as port:
+        host = host_addresses()[0]
+        source = CONNECT + (
+            "\ndef main(host, port):\n    first = connect(host, port)\n    print('first', flush=True)\n"
+            "    time.sleep(2)\n    return [first, connect(host, port)]\n"
+        )
+        reach = (Reach(host, (port,)),)
+        running = asyncio.create_task(bench.run(source, reach=reach, host=host, port=port))
+        await until(lambda: "first" in bench.log, timeout_s=20)
+        await bench.engine.kill(await bench.holder(reach))
+        first, second = await running
+        assert (first, second != "hello") == ("hello", True)
