@@ -16,7 +16,7 @@ from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.engine import Bridge
 from executor.sandbox.firewall import Surroundings
-from executor.sandbox.hostnet import look_around
+from executor.sandbox.hostnet import look_around, own_addresses
 from executor.sandbox.run import Cancellation, Listener, Order
 from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings
@@ -48,14 +48,14 @@ def languages(tmp_path_factory: pytest.TempPathFactory) -> Runtimes:
 class Bench:
     """A sandbox of its own instance, on the real engine."""
 
-    def __init__(self, folder: Path, languages: Runtimes) -> None:
+    def __init__(self, folder: Path, languages: Runtimes, *, ipv6: bool = False) -> None:
         self.instance = f"test-{uuid.uuid4()}"
         self.runtime = languages.by_name["python3"]
         self.service_port: int | None = None
         self.dns: Callable[[Bridge], tuple[str, ...]] = lambda _: ()
         parts = docker_parts(Settings(), languages)
         assert parts.holder is not None
-        own = HolderParts(parts.holder.image_tag, self._look_around)
+        own = HolderParts(parts.holder.image_tag, self._look_around, ipv6)
         self.engine = parts.engine
         self.sandbox = make_sandbox(
             type(parts)(parts.engine, parts.image_tag, own), folder, self.instance, "test"
@@ -143,6 +143,24 @@ async def test_the_address_that_the_host_has_on_the_holders_bridge_is_the_host_s
     with listener("0.0.0.0") as port:
         assert await bench.reached((gateway, port), reach=EVERYTHING) == [REFUSED]
         assert await bench.reached((gateway, port), reach=(Reach(gateway, (port,)),)) == ["hello"]
+
+
+async def test_ipv6_is_judged_alike_where_it_is_switched_on(tmp_path: Path, languages: Runtimes) -> None:
+    """Without the setting, a job has no IPv6 at all."""
+    found = [a for a in own_addresses(Path("/proc")) if ":" in a and not a.startswith("fe80")]
+    if not found:
+        pytest.skip("this host has no IPv6 address")
+    for ipv6, expected in ((True, "hello"), (False, "errno 99")):
+        bench = Bench(tmp_path, languages, ipv6=ipv6)
+        try:
+            with listener(found[0]) as port:
+                said = await bench.reached((found[0], port), reach=(Reach(found[0], (port,)),))
+                assert said == [expected]
+                if ipv6:
+                    assert await bench.reached((found[0], port), reach=EVERYTHING) == [REFUSED]
+        finally:
+            await bench.sandbox.close(20)
+            bench.engine.close()
 
 
 async def test_another_container_is_reached_by_the_port_it_publishes(bench: Bench) -> None:
