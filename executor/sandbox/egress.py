@@ -85,6 +85,8 @@ class Egress:
     async def joined(self, workspace: str, reach: tuple[Reach, ...]) -> AsyncIterator[Joined]:
         """The network for one job of the workspace, for as long as the context lasts.
 
+        What a workspace may reach is one thing for all its jobs: of two that come with different
+        ranges, the later one's count for both, unless `change` has said what counts.
         Raises EngineTransient when the holder is lost on the way, EngineError when there can be none.
         """
         place = self._places.setdefault(workspace, _Place())

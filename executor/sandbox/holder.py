@@ -30,7 +30,7 @@ class Holder:
 
     @classmethod
     async def start(cls, engine: Engine, spec: ContainerSpec) -> Holder:
-        """Start the container; it lets nothing through before its first rules are loaded.
+        """Start the container; nobody may join it before its first rules are loaded.
 
         Raises EngineError. The caller removes the container, whatever happens.
         """

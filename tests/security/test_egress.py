@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 
 from executor.containers import HolderParts, docker_parts, make_sandbox
+from executor.errors import EngineTransient
 from executor.reach import Reach
 from executor.runtimes import Runtimes
-from executor.sandbox.engine import Bridge
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge
 from executor.sandbox.firewall import Surroundings
+from executor.sandbox.hardening import harden
 from executor.sandbox.hostnet import look_around, own_addresses
 from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.spec import ContainerSpec
 from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings
 from tests.security.network import (
@@ -358,6 +362,27 @@ async def test_a_job_after_its_holder_was_killed_gets_another(bench: Bench) -> N
             await asyncio.sleep(pause)
             assert await bench.reached(target, reach=reach) == ["hello"]
             assert await bench.holder(reach) != holder
+
+
+@pytest.mark.parametrize("how", ["kill", "remove"])
+async def test_a_job_that_joins_a_dying_holder_is_tried_again_soon(bench: Bench, how: str) -> None:
+    """The engine refuses it at once, and that is told as transient: the worker runs the job anew."""
+    egress = bench.sandbox.egress
+    assert egress is not None
+    name = f"executor-{uuid.uuid4()}"
+    bench.sandbox.cleanup.owns(name)
+    began = 0.0
+    with pytest.raises(EngineTransient, match="holder of the job's network has ended"):
+        async with egress.joined("main", ()) as joined:
+            await getattr(bench.engine, how)(joined.network.removeprefix("container:"))
+            hard = harden(bench.runtime, LIMITS)
+            image = await bench.sandbox.image_of(bench.runtime)
+            began = time.monotonic()
+            labels = {LABEL: bench.instance, LABEL_WORKER: "test"}
+            await bench.engine.start(ContainerSpec(name, image, hard, labels, network=joined.network))
+    assert time.monotonic() - began < 5
+    bench.sandbox.cleanup.discard(name)
+    assert await bench.run("def main(): return 1") == 1
 
 
 TALK = """
