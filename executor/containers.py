@@ -9,14 +9,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from executor.runtimes import Runtime, Runtimes
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
-from executor.sandbox.engine import Engine
-from executor.sandbox.images import Images
+from executor.sandbox.egress import Egress
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Engine
+from executor.sandbox.firewall import Surroundings
+from executor.sandbox.hostnet import look_around
+from executor.sandbox.images import HOLDER, Images
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size
@@ -41,12 +45,23 @@ class Parts:
     image_tag: Callable[[Runtime], str]
     shared_kinds: Callable[[str], Sequence[Kind]] = host_kinds
     """The ways to make shared directories for an instance, the best first."""
+    holder: HolderParts | None = None
+    """None: languages with egress cannot run."""
+
+
+@dataclass(frozen=True)
+class HolderParts:
+    """What holders are made of: their image, and what is around them on a bridge of the engine's."""
+
+    image_tag: Callable[[], str]
+    look_around: Callable[[Bridge], Surroundings]
+    ipv6: bool = False
 
 
 def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
     """The docker engine and our own images."""
 
-    def image_tag(runtime: Runtime) -> str:
+    def image_tag(runtime: Runtime | str) -> str:
         with closing(Images(settings.base_image, runtimes)) as images:
             return images.tag_for(runtime)
 
@@ -55,7 +70,9 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
         holder = runtimes.find(HOLDER_LANGUAGE) or next(iter(runtimes))
         return Ext4(sees), HostTmpfs(sees), EngineVolume(holder, lambda: image_tag(holder), instance)
 
-    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag, shared_kinds)
+    look = partial(look_around, service_port=settings.port, dns=settings.resolvers)
+    holders = HolderParts(partial(image_tag, HOLDER), look, settings.network_ipv6)
+    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag, shared_kinds, holders)
 
 
 class ImageTags:
@@ -68,12 +85,16 @@ class ImageTags:
 
     async def tag(self, runtime: Runtime) -> str:
         """The tag, computed anew (it hashes files) until the image is there."""
-        if runtime.image_name not in self._settled:
-            tag = await asyncio.to_thread(self._compute, runtime)
+        return await self.settled(runtime.image_name, partial(self._compute, runtime))
+
+    async def settled(self, image: str, compute: Callable[[], str]) -> str:
+        """As `tag`, for the image of this name."""
+        if image not in self._settled:
+            tag = await asyncio.to_thread(compute)
             if not await self._engine.has_image(tag):
                 return tag
-            self._settled[runtime.image_name] = tag
-        return self._settled[runtime.image_name]
+            self._settled[image] = tag
+        return self._settled[image]
 
 
 def make_sandbox(
@@ -86,7 +107,18 @@ def make_sandbox(
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
     compiling = Compiling(tags.tag, programs)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling)
+    egress = None
+    if (holder := parts.holder) is not None:
+        egress = Egress(
+            parts.engine,
+            cleanup,
+            partial(tags.settled, HOLDER, holder.image_tag),
+            holder.look_around,
+            folder,
+            {LABEL: instance, LABEL_WORKER: worker},
+            ipv6=holder.ipv6,
+        )
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, egress)
 
 
 def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:

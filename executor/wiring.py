@@ -23,6 +23,7 @@ from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
@@ -80,7 +81,7 @@ class Service:
             database = Database(settings.resolved_database_url())
             stack.callback(database.close)
             await asyncio.to_thread(migrate, database.engine)
-            workspaces = Workspaces(database, settings.limits)
+            workspaces = Workspaces(database, settings.limits, settings.reach)
             await workspaces.load(now_us())
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
@@ -95,6 +96,8 @@ class Service:
                 settings, parts, datadir.shared(settings), datadir.instance(settings)
             )
             await shared.sweep(nobody)  # no run outlives a service yet
+            if (egress := sandbox.egress) is not None:
+                workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
             worker = self.worker = self._worker(desk, sandbox, workspaces)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
@@ -102,7 +105,7 @@ class Service:
             desk.starter = worker
             working = [asyncio.create_task(worker.work()), asyncio.create_task(reap(sandbox.cleanup))]
             stack.push_async_callback(shared.settle, SETTLE_S)
-            stack.push_async_callback(sandbox.cleanup.settle, SETTLE_S)
+            stack.push_async_callback(sandbox.close, SETTLE_S)
             stack.push_async_callback(self._stop, working)
             telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)
             yield Context(
@@ -126,6 +129,7 @@ class Service:
             cancel_grace_s=settings.cancel_grace_s,
             base_url=f"http://{settings.host}:{settings.port}",
             workspace_share=workspaces.share,
+            workspace_reach=workspaces.reach,
         )
 
     def stop_taking(self) -> None:
@@ -198,6 +202,8 @@ async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk:
     found += [
         await _check(f"image {runtime.name}", partial(_images, sandbox, runtime)) for runtime in runtimes
     ]
+    if sandbox.egress is not None and any(runtime.manifest.network == "egress" for runtime in runtimes):
+        found.append(await _check("image holder", partial(_holder_image, sandbox.engine, sandbox.egress)))
     return [*found, Check("accepting", not desk.closed, "stopping" if desk.closed else "taking jobs")]
 
 
@@ -225,3 +231,10 @@ async def _images(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
     if missing:
         return False, f"{missing[0]} is missing; run `executor images build`"
     return True, ", ".join(tags)
+
+
+async def _holder_image(engine: Engine, egress: Egress) -> tuple[bool, str]:
+    tag = await egress.image_tag()
+    if not await engine.has_image(tag):
+        return False, f"{tag} is missing; run `executor images build`"
+    return True, tag

@@ -22,6 +22,7 @@ from executor.jobs.environment import environment
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob, Piece
+from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
@@ -50,6 +51,7 @@ class Worker:
         cancel_grace_s: float,
         base_url: str,
         workspace_share: Callable[[str], int | None],
+        workspace_reach: Callable[[str], tuple[Reach, ...]],
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -59,6 +61,7 @@ class Worker:
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
         self._workspace_share = workspace_share
+        self._workspace_reach = workspace_reach
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -222,6 +225,7 @@ class Worker:
                 stream=lambda text: live.tell("stream", text),
             ),
             workspace=job.workspace_id,
+            reach=self._workspace_reach(job.workspace_id),
         )
         try:
             outcome = await self._sandbox.run(order)

@@ -91,7 +91,9 @@ async def _examine(settings: Settings) -> list[Finding]:
             findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
             findings += await _isolation(settings, sandbox, runtimes)
             findings.append(await _shared(settings, parts, sandbox, runtimes))
-            await sandbox.cleanup.settle(10)
+            if any(runtime.manifest.network == "egress" for runtime in runtimes):
+                findings += await _egress(settings, sandbox)
+            await sandbox.close(10)
     finally:
         parts.engine.close()
     return findings
@@ -210,6 +212,24 @@ def judge_shared(seen: dict[str, Any], chosen: Choice, settings: Settings) -> Fi
         f"{chosen.kind}: {chosen.about}; {room}, {','.join(sorted(options))}{why}",
         "the engine does not mount what it was asked to; do not run untrusted flows on this host",
     )
+
+
+async def _egress(settings: Settings, sandbox: Sandbox) -> list[Finding]:
+    """Whether a holder can be made, with rules in force, and what the instance opens by default."""
+    egress = sandbox.egress
+    if egress is None:
+        raise AssertionError("BUG: a sandbox of the docker engine has egress")
+    tag = await egress.image_tag()
+    if not await sandbox.engine.has_image(tag):
+        return [Finding("image holder", False, f"{tag} is missing", "run `executor images build`")]
+    image = Finding("image holder", True, tag)
+    opened = " ".join(map(str, settings.reach)) or "nothing, unless a workspace's policy says so"
+    try:
+        async with egress.joined("main", settings.reach):
+            return [image, Finding("egress", True, f"a holder took its rules; jobs may reach {opened}")]
+    except EngineError as error:
+        remedy = "languages with network cannot run; the kernel needs nftables (CONFIG_NF_TABLES)"
+        return [image, Finding("egress", False, str(error), remedy)]
 
 
 def judge_probe(seen: dict[str, Any]) -> list[Finding]:

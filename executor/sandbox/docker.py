@@ -7,21 +7,23 @@ that asyncio reads. Transient failures of the engine are retried here and nowher
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import Mount, Ulimit
+from docker.types import IPAMConfig, IPAMPool, Mount, Ulimit
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.spec import ContainerSpec, Hardening
 
 P = ParamSpec("P")
@@ -31,6 +33,7 @@ CALL_TIMEOUT_S = 60
 RETRY_S = 20
 HEADER = struct.Struct(">BxxxL")
 STDOUT = 1
+JOINED = "container:"
 
 
 class DockerEngine:
@@ -77,6 +80,18 @@ class DockerEngine:
     async def containers(self, instance: str) -> list[Seen]:
         """Every container of the instance."""
         return await self._call(self._list, instance)
+
+    async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
+        """A bridge whose containers do not reach each other."""
+        return await self._call(self._make_network, name, labels, ipv6)
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; while containers are on it, that is tried again."""
+        await self._call(self._remove_network, name)
+
+    async def networks(self, instance: str) -> list[Seen]:
+        """Every network of the instance."""
+        return await self._call(self._list_networks, instance)
 
     async def info(self) -> EngineInfo:
         """The engine's own account of itself."""
@@ -174,6 +189,37 @@ class DockerEngine:
             Seen(c["Names"][0].lstrip("/"), c["Labels"].get(LABEL_WORKER, "")) for c in found if c["Names"]
         ]
 
+    def _make_network(self, name: str, labels: Mapping[str, str], ipv6: bool) -> Bridge:
+        api = self._api()
+        try:
+            api.create_network(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                labels=dict(labels),
+                options={"com.docker.network.bridge.enable_icc": "false"},
+                enable_ipv6=ipv6,
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=private_ipv6_subnet())]) if ipv6 else None,
+            )
+        except APIError as error:
+            if error.status_code != 409:  # an earlier call may have timed out after it had worked
+                raise
+        return bridge_of(api.inspect_network(name))
+
+    def _remove_network(self, name: str) -> None:
+        try:
+            self._api().remove_network(name)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code == 403:  # a container is still on it
+                raise EngineTransient(str(error)) from error
+            raise
+
+    def _list_networks(self, instance: str) -> list[Seen]:
+        found = self._api().networks(filters={"label": f"{LABEL}={instance}"})
+        return [Seen(n["Name"], (n.get("Labels") or {}).get(LABEL_WORKER, "")) for n in found]
+
     def _info(self) -> EngineInfo:
         info = self._api().info()
         return EngineInfo(
@@ -205,13 +251,27 @@ def translated(act: Callable[..., T], args: tuple[Any, ...]) -> T:
         raise EngineUnreachable(f"no docker engine answers: {error}") from error
 
 
+def private_ipv6_subnet() -> str:
+    """A range of its own among the private ones (RFC 4193); older engines do not choose one themselves."""
+    return str(ipaddress.IPv6Network((bytes([0xFD]) + secrets.token_bytes(7) + bytes(8), 64)))
+
+
+def bridge_of(network: dict[str, Any]) -> Bridge:
+    """What the engine tells of a network, without the length that some give with a gateway."""
+    pools = network["IPAM"]["Config"]
+    return Bridge(
+        tuple(pool["Subnet"] for pool in pools),
+        tuple(pool["Gateway"].partition("/")[0] for pool in pools if pool.get("Gateway")),
+    )
+
+
 def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     """The create call's body: the spec in Docker's words."""
     config: dict[str, Any] = api.create_container_config(
         image=spec.image,
         command=None,
         entrypoint=list(spec.entrypoint) or None,
-        hostname=spec.hostname,
+        hostname=None if spec.network.startswith(JOINED) else spec.hostname,  # it has the other's
         user=f"{spec.hardening.uid}:{spec.hardening.gid}",
         stdin_open=True,
         labels=dict(spec.labels),

@@ -5,6 +5,7 @@ The docker engine and the fake implement it; the rest of `sandbox` knows nothing
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +30,14 @@ class Seen:
 
     name: str
     worker: str
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A network of the engine's: its address ranges, and the host's addresses on it."""
+
+    subnets: tuple[str, ...]
+    gateways: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,15 @@ class Engine(Protocol):
 
     async def containers(self, instance: str) -> list[Seen]:
         """Every container, running or not, that carries the instance's label."""
+
+    async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
+        """Make a bridge of this name, on which containers do not reach each other; an existing one is taken."""
+
+    async def remove_network(self, name: str) -> None:
+        """Remove the network once no container is on it, as often as asked, also one that never was."""
+
+    async def networks(self, instance: str) -> list[Seen]:
+        """Every network that carries the instance's label."""
 
     async def info(self) -> EngineInfo:
         """Ask the engine about itself; raises EngineUnreachable when it does not answer."""

@@ -14,6 +14,9 @@ MIB = 1024 * 1024
 JOB_UID = 65532
 """The one unprivileged user and group of all languages, so that steps can share files."""
 
+HOLDER_CAPABILITIES = ("NET_ADMIN",)
+"""What loading the rules of its own network takes; no job ever runs in a holder."""
+
 INODES_PER_MB = 256
 SHM_BYTES_MAX = 16 * MIB
 OPEN_FILES = 1024
@@ -63,6 +66,30 @@ def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) ->
         network=runtime.manifest.network,
         ipc="private",
         capabilities=(),
+        no_new_privileges=True,
+        read_only_root=True,
+        log_driver="none",
+        seccomp="engine-default",
+    )
+
+
+def harden_holder() -> Hardening:
+    """Confine a holder: root with one capability, which counts in its own network only."""
+    return Hardening(
+        uid=0,
+        gid=0,
+        memory_bytes=64 * MIB,
+        swap_bytes=0,
+        cpus=1.0,
+        pids=32,
+        open_files=OPEN_FILES,
+        file_bytes=MIB,
+        core_bytes=0,
+        shm_bytes=MIB,
+        tmpfs=(),
+        network="egress",
+        ipc="private",
+        capabilities=HOLDER_CAPABILITIES,
         no_new_privileges=True,
         read_only_root=True,
         log_driver="none",

@@ -10,14 +10,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.errors import EngineError, EngineTransient, ImageMissing, Reason
+from executor.reach import Reach
 from executor.runtimes import Runtime
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.egress import OFFLINE, Egress, Joined
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Channel, Engine
 from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready, job_line, signal_line
 from executor.sandbox.hardening import effective_limits, harden
@@ -33,6 +36,10 @@ OVERTIME_S = 0.5
 """jobinit ends a script at its time limit; this much later we end its container ourselves."""
 STREAM_END_S = 10
 """How long a killed container's stream may take to end."""
+CLOSED = (
+    "--- workspace {workspace} may reach nothing over the network: open it with `networks` in its policy, "
+    "with EXECUTOR_NETWORKS, or with --allow of `executor run` ---\n"
+)
 INBOX = "/executor/in"
 ARGS_FILE = "args.json"
 PROGRAM_FILE = "program"
@@ -76,6 +83,8 @@ class Order:
     role: Literal["job", "compile"] = "job"
     shared: SharedDirectory | None = None
     """The run's directory at /shared; without one the job has an empty one of its own."""
+    reach: tuple[Reach, ...] = ()
+    """What the script may reach if its language has egress; nothing else is ever reached."""
 
     @property
     def args_as_file(self) -> bool:
@@ -118,6 +127,7 @@ class Sandbox:
     instance: str
     worker: str
     compiler: Compiler
+    egress: Egress | None = None
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
@@ -135,7 +145,8 @@ class Sandbox:
                 program = self.folder / order.name / PROGRAM_FILE
                 if (failed := await self.compiler.provide(order, self.run, program)) is not None:
                     return failed
-            return await self._live(spec, order)
+            async with self._network(order) as joined:
+                return await self._live(spec, order, joined)
         except ImageMissing as error:
             raise EngineError(
                 f"the image of {order.runtime.name} ({image}) is missing; run `executor images build`"
@@ -159,7 +170,21 @@ class Sandbox:
             volumes=(shared,) if isinstance(shared, Volume) else (),
         )
 
-    async def _live(self, spec: ContainerSpec, order: Order) -> Outcome:
+    async def close(self, timeout_s: float) -> None:
+        """Give up all networks, and wait until every container is gone, at most `timeout_s` seconds."""
+        if self.egress is not None:
+            self.egress.close()
+        await self.cleanup.settle(timeout_s)
+
+    def _network(self, order: Order) -> AbstractAsyncContextManager[Joined]:
+        if order.runtime.manifest.network == "none":
+            return nullcontext(OFFLINE)
+        if self.egress is None:
+            raise EngineError(f"this sandbox has no network for {order.runtime.name}")
+        return self.egress.joined(order.workspace, order.reach)
+
+    async def _live(self, spec: ContainerSpec, order: Order, joined: Joined) -> Outcome:
+        spec = replace(spec, network=joined.network, binds=(*spec.binds, *joined.binds))
         began = time.monotonic()
         channel = await self.engine.start(spec)
         try:
@@ -168,12 +193,14 @@ class Sandbox:
             await _await_ready(frames, account)
             telemetry.start_seconds.labels(self.engine.name).observe(time.monotonic() - began)
             if order.listener.claimed is not None:
-                await order.listener.claimed(self._isolation(spec))
+                await order.listener.claimed(self._isolation(spec, joined))
             await channel.send(order.job_line())
             await self._converse(frames, channel, account, order)
             if account.exit is None:
                 await self._explain_lost_stream(account, order.name)
-            return judge(account)
+            outcome = judge(account)
+            _explain_closed_network(outcome, order, joined)
+            return outcome
         finally:
             channel.close()
 
@@ -222,7 +249,7 @@ class Sandbox:
         if not account.oom_killed:
             raise EngineTransient("the container's stream ended before the script did")
 
-    def _isolation(self, spec: ContainerSpec) -> Isolation:
+    def _isolation(self, spec: ContainerSpec, joined: Joined) -> Isolation:
         hard = spec.hardening
         return Isolation(
             engine=self.engine.name,
@@ -236,7 +263,16 @@ class Sandbox:
             cpus=hard.cpus,
             pids=hard.pids,
             container=spec.name,
+            reach=tuple(map(str, joined.reach)),
         )
+
+
+def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> None:
+    """A script that failed where nothing can be reached may have failed for just that."""
+    is_closed = joined is not OFFLINE and not joined.reach
+    failed = isinstance(outcome, Failed) and outcome.reason is Reason.SCRIPT_ERROR
+    if is_closed and failed and order.listener.log is not None:
+        order.listener.log(CLOSED.format(workspace=order.workspace))
 
 
 class Frames:

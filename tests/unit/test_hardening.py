@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
 from executor.sandbox.docker import container_config, host_config
-from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden
+from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder
 from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
@@ -226,3 +226,27 @@ def test_a_runner_that_is_not_the_image_s_own_is_told_to_the_engine() -> None:
     """A program runs in an image that knows nothing of its language."""
     spec = replace(spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)), entrypoint=("a", "b"))
     assert container_config(API, spec)["Entrypoint"] == ["a", "b"]
+
+
+def test_a_job_that_joins_a_network_has_no_name_of_its_own() -> None:
+    """Docker refuses a host name beside a joined network, whose owner's counts."""
+    hard = harden(next(iter(scan())), resolve_limits({}, BOUNDS))
+    config = container_config(API, ContainerSpec("n", "i", hard, network="container:executor-holder-1"))
+    assert config["HostConfig"]["NetworkMode"] == "container:executor-holder-1"
+    assert config["Hostname"] is None
+    assert container_config(API, ContainerSpec("n", "i", hard))["Hostname"] == "job"
+
+
+def test_a_holder_has_one_capability_and_nothing_to_write_on() -> None:
+    """Root, as only root's capabilities count; but all else is as for jobs."""
+    hard = harden_holder()
+    host = host_config(API, ContainerSpec("n", "i", hard))
+    assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], ["NET_ADMIN"])
+    assert (hard.no_new_privileges, hard.read_only_root, hard.ipc, hard.swap_bytes) == (
+        True,
+        True,
+        "private",
+        0,
+    )
+    assert not host.get("Tmpfs")
+    assert not host.get("PidMode"), "its processes are out of the jobs' sight"
