@@ -63,7 +63,7 @@ class Bench:
         own = HolderParts(parts.holder.image_tag, self._look_around, ipv6)
         self.engine = parts.engine
         self.sandbox = make_sandbox(
-            type(parts)(parts.engine, parts.image_tag, own), folder, self.instance, "test"
+            type(parts)(parts.engine, parts.image_tag, holder=own), folder, self.instance, "test"
         )
         self.claims: list[Isolation] = []
         self.log = ""
