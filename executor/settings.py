@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FilePath, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -86,6 +86,15 @@ class Settings(BaseSettings):
     drain_s: PositiveFloat = Field(30, description="how long a stopping service lets running jobs go on")
     programs_mb: PositiveInt = Field(
         1024, description="compiled programs kept, in MiB; the least recently used go first"
+    )
+    images: str = Field(
+        "*", description="images that scripts may name: patterns and digests, separated by commas; see below"
+    )
+    pull: Literal["missing", "always", "never"] = Field(
+        "missing", description="when the image that a script names is pulled"
+    )
+    registry_config: FilePath | None = Field(
+        None, description="Docker config file with registries' credentials; default: the service user's own"
     )
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
     runtimes: str | None = Field(

@@ -86,7 +86,12 @@ class Service:
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
             sandbox = make_sandbox(
-                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
+                parts,
+                datadir.containers(settings),
+                datadir.instance(settings),
+                str(uuid.uuid4()),
+                programs,
+                datadir.tools(settings),
             )
             sandbox.cleanup.sweep_folders()
             worker = self.worker = self._worker(desk, sandbox, workspaces)
@@ -119,6 +124,7 @@ class Service:
             cancel_grace_s=settings.cancel_grace_s,
             base_url=f"http://{settings.host}:{settings.port}",
             workspace_share=workspaces.share,
+            workspace_images=workspaces.images,
         )
 
     def stop_taking(self) -> None:

@@ -50,6 +50,7 @@ class Worker:
         cancel_grace_s: float,
         base_url: str,
         workspace_share: Callable[[str], int | None],
+        workspace_images: Callable[[str], tuple[str, ...] | None],
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -59,6 +60,7 @@ class Worker:
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
         self._workspace_share = workspace_share
+        self._workspace_images = workspace_images
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -222,6 +224,7 @@ class Worker:
                 stream=lambda text: live.tell("stream", text),
             ),
             workspace=job.workspace_id,
+            images=self._workspace_images(job.workspace_id),
         )
         try:
             outcome = await self._sandbox.run(order)

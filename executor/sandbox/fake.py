@@ -8,21 +8,25 @@ A script steers it. Its content is a JSON array of steps, done in order:
 `{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
 script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
-those the engine does not have; that many next runs as `losses` says end without a word.
+those the engine does not have; that many next runs as `losses` says end without a word. `images`
+are other images that it has, by completed name, `registry` those that can be pulled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import tarfile
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.errors import EngineError, EngineTransient, ImageMissing, PullFailed
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
-from executor.sandbox.spec import ContainerSpec
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 
 @dataclass
@@ -91,6 +95,11 @@ class FakeEngine:
         self.remove_failures: deque[EngineError] = deque()
         self.missing_images: set[str] = set()
         self.losses = 0
+        self.images: dict[str, ImageSeen] = {}
+        self.registry: dict[str, ImageSeen] = {}
+        self.pull_s = 0.0
+        self.pulls: list[str] = []
+        self.read: list[ContainerSpec] = []
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
@@ -208,6 +217,33 @@ class FakeEngine:
         if self.failures:
             raise EngineTransient(str(self.failures[0]))
         return EngineInfo("fake", "0", "fake", "2", ())
+
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image as the test has described it; an image of ours is there without that."""
+        if reference in self.missing_images:
+            return None
+        if reference.startswith("image-of-"):
+            return ImageSeen(f"sha256:{reference}")
+        return self.images.get(reference)
+
+    async def pull(self, reference: Reference) -> None:
+        """Take the image out of the registry that the test has filled."""
+        self.pulls.append(str(reference))
+        await asyncio.sleep(self.pull_s)
+        if str(reference) not in self.registry:
+            raise PullFailed(f"manifest for {reference} not found")
+        self.images[str(reference)] = self.registry[str(reference)]
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """A tar of what is in every image of ours."""
+        self.read.append(spec)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            for name, text, mode in (("jobinit", b"jobinit", 0o555), ("runtime/runner.x", b"runner", 0o644)):
+                entry = tarfile.TarInfo(f"{path.strip('/')}/{name}")
+                entry.size, entry.mode = len(text), mode
+                tar.addfile(entry, io.BytesIO(text))
+        return content.getvalue()
 
     async def has_image(self, tag: str) -> bool:
         """It has every image but the missing ones."""
