@@ -126,8 +126,10 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _talks_to_a_plain_program_in_one_way(self) -> Manifest:
-        if self.stdin == "args" and self.result != "stdout":
-            raise ValueError('stdin = "args" needs result = "stdout": such a program knows no other way')
+        if (self.stdin == "args") != (self.result == "stdout"):
+            raise ValueError(
+                'stdin = "args" and result = "stdout" need each other: so a plain program is run'
+            )
         if self.result == "stdout" and self.merge_stderr:
             raise ValueError('result = "stdout" cannot be had with merge_stderr: the log would be in it')
         return self

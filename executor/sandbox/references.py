@@ -99,7 +99,9 @@ def parse(text: str) -> Reference:
         repository = repository if "/" in repository else OFFICIAL + repository
     if len(registry) + len(repository) > NAME_CHARACTERS_MAX:
         raise ValueError(f"the name has over {NAME_CHARACTERS_MAX} characters")
-    return Reference(registry, repository, tag or (None if at else "latest"), digest or None)
+    if at:  # the engine goes by the digest alone, so a tag beside it must not count for anything
+        return Reference(registry, repository, None, digest)
+    return Reference(registry, repository, tag or "latest", None)
 
 
 class Verdict(Enum):

@@ -75,8 +75,8 @@ func parseOptions(line []string) (options, error) {
 	if chosen.source == "" {
 		return chosen, fmt.Errorf("--source is missing")
 	}
-	if chosen.argsOnStdin && !chosen.fromStdout {
-		return chosen, fmt.Errorf("--stdin args needs --result stdout: such a program knows no other way")
+	if chosen.argsOnStdin != chosen.fromStdout {
+		return chosen, fmt.Errorf("--stdin args and --result stdout need each other: they are how a plain program is run")
 	}
 	chosen.runner = line[1:]
 	return chosen, nil
