@@ -98,6 +98,7 @@ class FakeEngine:
         self.images: dict[str, ImageSeen] = {}
         self.registry: dict[str, ImageSeen] = {}
         self.pull_s = 0.0
+        self.can_bound_root = False
         self.pulls: list[str] = []
         self.read: list[ContainerSpec] = []
 
@@ -216,7 +217,7 @@ class FakeEngine:
         """A fake engine is always there."""
         if self.failures:
             raise EngineTransient(str(self.failures[0]))
-        return EngineInfo("fake", "0", "fake", "2", ())
+        return EngineInfo("fake", "0", "fake", "2", (), bounds_root=self.can_bound_root)
 
     async def image(self, reference: str) -> ImageSeen | None:
         """The image as the test has described it; an image of ours is there without that."""
