@@ -16,7 +16,7 @@ from executor.sandbox.references import Reference
 from executor.sandbox.spec import ImageSeen
 
 CONNECT_S = 10
-SILENCE_S = 60
+SILENCE_S = 120
 """How long the engine may say nothing while it pulls."""
 FILES_BYTES_MAX = 64 * 1024 * 1024
 

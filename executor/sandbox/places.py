@@ -12,14 +12,13 @@ from executor.sandbox.engine import Engine
 from executor.sandbox.foreign import ForeignImages, Request
 from executor.sandbox.hardening import harden, widen
 from executor.sandbox.header import Header, HeaderError, header_of
-from executor.sandbox.run import Order
+from executor.sandbox.run import INBOX, Order
 from executor.sandbox.spec import Bind, ImageSeen, Place
-from executor.sandbox.tools import Tools
+from executor.sandbox.tools import IN_IMAGE, KEPT, Tools
 from executor.script import Failed
 
 VOLUMES_MAX = 16
 HOME = "/tmp"
-MINE = "/executor"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Places:
         if (complaint := await self._unfit(header, image)) is not None:
             return Failed(Reason.BAD_INPUT, f"image {header.image}: {complaint}")
         tools = await self.tools.of(own, hardening)
-        binds = [Bind(tools / name, f"{MINE}/{name}") for name in ("jobinit", "runtime")]
+        binds = [Bind(tools / name, f"{IN_IMAGE}/{name}") for name in KEPT if (tools / name).exists()]
         return Place(
             image=image.id,
             shown=f"{header.image} ({image.id})",
@@ -57,9 +56,9 @@ class Places:
                 hardening,
                 user=(image.user or "0:0") if header.image_user else None,
                 writable=header.writable,
-                volumes=volumes(image),
+                volumes=volumes(image, {INBOX, *(bind.path for bind in binds)}),
             ),
-            binds=tuple(bind for bind in binds if bind.source.exists()),
+            binds=tuple(binds),
             environment={"HOME": HOME},
             folder="/",
             is_foreign=True,
@@ -93,7 +92,10 @@ def entrypoint(runtime: Runtime, header: Header, image: ImageSeen) -> list[str]:
     return runtime.jobinit_argv_of(program(header, image), folder=image.folder or "/")
 
 
-def volumes(image: ImageSeen) -> list[str]:
-    """The image's volumes, as paths that mounts can have."""
+def volumes(image: ImageSeen, taken: set[str]) -> list[str]:
+    """The image's volumes, as paths that mounts can have, without those where something of ours is mounted.
+
+    None may be forgotten: the engine would put a directory of the host there.
+    """
     found = {posixpath.normpath(posixpath.join("/", path)) for path in image.volumes}
-    return sorted(path for path in found if path != "/" and not f"{path}/".startswith(f"{MINE}/"))
+    return sorted(found - {"/", *taken})  # of "/" the engine itself says that it cannot be

@@ -81,10 +81,6 @@ class Workshop:
         with suppress(APIError):
             self.api.remove_image(name, force=True)
 
-    def volumes(self) -> set[str]:
-        """Names of all volumes of the engine."""
-        return {volume["Name"] for volume in self.api.volumes()["Volumes"] or ()}
-
     def close(self) -> None:
         """Remove every image that was made here."""
         for name in reversed(self._made):

@@ -237,15 +237,18 @@ async def test_the_image_s_own_user_and_a_writable_root_are_asked_for(bench: Ben
 
 
 async def test_volumes_become_memory(bench: Bench) -> None:
-    bench.engine.registry[NAME] = replace(TOOL, volumes=("/data", "/tmp", "var/../srv/", "/executor/in", "/"))
+    bench.engine.registry[NAME] = replace(
+        TOOL, volumes=("/data", "/tmp", "var/../srv/", "/executor/in", "/executor", "/executor/jobinit/..")
+    )
     await bench.run("# image: tool")
     tmpfs = bench.engine.started[0].hardening.tmpfs
-    assert [t.path for t in tmpfs] == ["/job", "/tmp", "/shared", "/data", "/srv"]
+    assert [t.path for t in tmpfs] == ["/job", "/tmp", "/shared", "/data", "/executor", "/srv"]
     assert len({(t.size_bytes, t.inodes, t.mode) for t in tmpfs}) == 1
     many = replace(TOOL, volumes=tuple(f"/v{n}" for n in range(VOLUMES_MAX + 1)))
     bench.engine.images[NAME] = many
     assert await bench.reason("# image: tool") is Reason.BAD_INPUT
-    assert volumes(ImageSeen("x", volumes=("/a/../executor", "/executors", "../../b"))) == [
+    assert volumes(ImageSeen("x", volumes=("/a/../c", "/cs", "../../b", "/", "/d/.")), {"/d"}) == [
         "/b",
-        "/executors",
+        "/c",
+        "/cs",
     ]
