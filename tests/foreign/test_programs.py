@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from executor.errors import Reason
-from tests.foreign.conftest import Bench
+from tests.foreign.conftest import RUNTIMES, Bench
 from tests.foreign.workshop import Workshop
 
 pytestmark = [pytest.mark.engine, pytest.mark.anyio]
@@ -246,3 +246,40 @@ async def test_tools_are_taken_out_once_and_mended(bench: Bench, workshop: Works
     bench.set()
     assert await bench.result(step(workshop.busybox, BB, "echo", "3")) == 3
     assert place.stat().st_ino != made
+
+
+async def test_a_language_s_own_protocol_in_a_foreign_image(bench: Bench, workshop: Workshop) -> None:
+    """A plain distribution with the interpreters, and nothing of ours: arguments, results, errors, log, limits."""
+    image = workshop.build(
+        "interpreters",
+        "ARG BUILDER\nARG DENO\nFROM ${DENO} AS deno\nFROM ${BUILDER}\n"
+        "COPY --from=deno /usr/local/bin/deno /usr/local/bin/deno\nRUN test ! -e /executor\nVOLUME /data\n",
+        DENO=await bench.sandbox.image_of(RUNTIMES.by_name["deno"]),
+    )
+    python = f"# sandbox {image}\nimport os\n\ndef main(n: int):\n    print('n is', n)\n"
+    assert await bench.result(
+        f"{python}    return [n + 1, os.environ['GIVEN']]", "python3", args={"n": 1}
+    ) == [
+        2,
+        "by the job",
+    ]
+    assert bench.log == "n is 1\n"
+    failed = await bench.failure(f"{python}    raise KeyError(n)", "python3", args={"n": 1})
+    assert (failed.name, failed.message, failed.reason) == ("KeyError", "1", Reason.SCRIPT_ERROR)
+    failed = await bench.failure(
+        f"{python}    os.write(3, b'x' * 9000)", "python3", args={"n": 1}, result_bytes=1000
+    )
+    assert failed.reason is Reason.RESULT_TOO_LARGE
+    failed = await bench.failure(f"{python}    bytearray(1 << 30)", "python3", args={"n": 1}, memory_mb=64)
+    assert failed.reason is Reason.OUT_OF_MEMORY
+    deno = f"// sandbox {image}\nexport async function main(a: string, b = 2) {{\n  return [a, b];\n}}"
+    assert await bench.result(deno, "deno", args={"a": "x"}) == ["x", 2]
+    bash = f'# sandbox {image}\nwho="$1"\necho "hello $who"\nexit ${{#who}}'
+    assert await bench.result(bash, "bash", args={"who": ""}) == "hello"
+    failed = await bench.failure(bash, "bash", args={"who": "Ada"})
+    assert (failed.exit_code, failed.message) == (
+        3,
+        'exit code for "bash run": 3, last log lines:\nhello Ada',
+    )
+    failed = await bench.failure(f"# sandbox {image}\nsleep 60", "bash", timeout_s=1)
+    assert failed.reason is Reason.TIMEOUT
