@@ -143,10 +143,10 @@ async def test_when_an_image_is_pulled_is_the_operator_s_choice(
     """missing: what is here stays; always: what the tag names now; never: nothing from outside."""
     name, config = f"{hub.address}/team/moving:1", signed_in.settings.registry_config
     content = f"# image: {name}"
-    hub.push(says(workshop, "old"), "moving:1")
+    old = hub.push(says(workshop, "old"), "moving:1")
     assert await signed_in.result(content) == "old"
     workshop.api.tag(name, f"executor-test/kept-{workshop.mark}", "old")
-    hub.push(says(workshop, "new"), "moving:1")
+    new = hub.push(says(workshop, "new"), "moving:1")
     workshop.api.tag(f"executor-test/kept-{workshop.mark}:old", *name.rsplit(":", 1))
     assert await signed_in.result(content) == "old"
     signed_in.set(registry_config=config, pull="never")
@@ -157,7 +157,11 @@ async def test_when_an_image_is_pulled_is_the_operator_s_choice(
     signed_in.set(registry_config=config, pull="never")
     failed = await signed_in.failure(content)
     assert (failed.reason, "EXECUTOR_PULL=never forbids" in failed.message) == (Reason.IMAGE_NOT_FOUND, True)
-    workshop.remove(f"executor-test/kept-{workshop.mark}:old")
+    for left in (
+        f"executor-test/kept-{workshop.mark}:old",
+        *(f"{hub.address}/team/moving@{d}" for d in (old, new)),
+    ):
+        workshop.remove(left)
 
 
 async def test_only_allowed_images_run(signed_in: Bench, hub: Hub, workshop: Workshop) -> None:

@@ -73,7 +73,7 @@ def test_a_workspace_s_policy_and_the_instance_s_list_both_count(tmp_path: Path,
 
 def test_nothing_is_left_of_a_service_that_was_killed(service: RealService, workshop: Workshop) -> None:
     """Its container in a foreign image goes, and had no volumes; the job runs again, with the tools of before."""
-    image = workshop.from_busybox("kept", "VOLUME /data", "LABEL executor=somebody")
+    image = workshop.from_busybox("kept", "LABEL executor=somebody", "VOLUME /data")
     job_id = service.submit("docker", says(image, BB, "sh", "-c", f"echo begun >&2; {BB} sleep 3; echo 5"))
     service.running(job_id)
     (container,) = service.containers()
