@@ -19,13 +19,16 @@ from executor.sandbox.docker import DockerEngine
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Engine
 from executor.sandbox.firewall import Surroundings
+from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
 from executor.sandbox.images import HOLDER, Images
+from executor.sandbox.places import Places
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size
 from executor.sandbox.shareddisk import Ext4, HostTmpfs
 from executor.sandbox.sharedvolume import EngineSight, EngineVolume
+from executor.sandbox.tools import Tools, labels
 from executor.settings import Settings
 
 HOLDER_LANGUAGE = "bash"
@@ -39,7 +42,7 @@ def host_kinds(_: str) -> Sequence[Kind]:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a sandbox is made of: an engine, and how a language's image is called on it."""
+    """What a sandbox is made of: an engine, how a language's image is called on it, and other images' rules."""
 
     engine: Engine
     image_tag: Callable[[Runtime], str]
@@ -47,6 +50,9 @@ class Parts:
     """The ways to make shared directories for an instance, the best first."""
     holder: HolderParts | None = None
     """None: languages with egress cannot run."""
+    allowed: Sequence[str] = ("*",)
+    """Patterns of the images that scripts may name."""
+    pull: PullPolicy = "missing"
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
 
     look = partial(look_around, service_port=settings.port, dns=settings.resolvers)
     holders = HolderParts(partial(image_tag, HOLDER), look, settings.network_ipv6)
-    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag, shared_kinds, holders)
+    engine = DockerEngine(threads=settings.concurrency + 4, registry_config=settings.registry_config)
+    return Parts(engine, image_tag, shared_kinds, holders, settings.images.split(","), settings.pull)
 
 
 class ImageTags:
@@ -98,11 +105,17 @@ class ImageTags:
 
 
 def make_sandbox(
-    parts: Parts, folder: Path, instance: str, worker: str, programs: Programs | None = None
+    parts: Parts,
+    folder: Path,
+    instance: str,
+    worker: str,
+    programs: Programs | None = None,
+    tools: Path | None = None,
 ) -> Sandbox:
     """A sandbox on these parts whose containers carry the instance's and the worker's label.
 
-    Without `programs` every script is compiled anew.
+    Without `programs` every script is compiled anew. In `tools` is kept what images that are not ours
+    need; without it, in `folder`, which goes with its owner.
     """
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
@@ -118,7 +131,11 @@ def make_sandbox(
             {LABEL: instance, LABEL_WORKER: worker},
             ipv6=holder.ipv6,
         )
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, egress)
+    kept = Tools(parts.engine, cleanup, tools or folder / "tools", labels(instance, worker))
+    kept.sweep()
+    foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
+    places = Places(parts.engine, tags.tag, foreign, kept)
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
 
 
 def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:

@@ -38,6 +38,11 @@ def shared(settings: Settings) -> Path:
     return settings.data_dir / "shared"
 
 
+def tools(settings: Settings) -> Path:
+    """Where jobinit and the languages' runners are kept for images that are not ours."""
+    return settings.data_dir / "tools"
+
+
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the directory for one service; raises ConfigurationError if another one has it."""

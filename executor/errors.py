@@ -16,7 +16,8 @@
     └── EngineError            the container engine failed
         ├── EngineTransient    the same call may work in a moment
         ├── EngineUnreachable  no engine answers at all
-        └── ImageMissing       the engine does not have the image
+        ├── ImageMissing       the engine does not have the image
+        └── PullFailed         no registry gave the engine the image
 
 A failure of a script is data (`executor.script.Failure`). A broken promise of our own code is an
 `AssertionError("BUG: …")`.
@@ -128,3 +129,7 @@ class EngineUnreachable(EngineTransient):
 
 class ImageMissing(EngineError):
     """The engine does not have the image."""
+
+
+class PullFailed(EngineError):
+    """The image cannot be pulled; the message is the engine's reason, in words."""

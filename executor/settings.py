@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -104,6 +105,15 @@ class Settings(BaseSettings):
         100_000,
         ge=1,
         description="files and directories in a shared directory; at most 256 for each of its MiB",
+    )
+    images: str = Field(
+        "*", description="images that scripts may name: patterns and digests, separated by commas; see below"
+    )
+    pull: Literal["missing", "always", "never"] = Field(
+        "missing", description="when the image that a script names is pulled"
+    )
+    registry_config: FilePath | None = Field(
+        None, description="Docker config file with registries' credentials; default: the service user's own"
     )
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
     networks: str | None = Field(

@@ -89,7 +89,12 @@ class Service:
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
             sandbox = make_sandbox(
-                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
+                parts,
+                datadir.containers(settings),
+                datadir.instance(settings),
+                str(uuid.uuid4()),
+                programs,
+                datadir.tools(settings),
             )
             sandbox.cleanup.sweep_folders()
             shared = self.shared = make_shared(
@@ -130,6 +135,7 @@ class Service:
             base_url=f"http://{settings.host}:{settings.port}",
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
+            workspace_images=workspaces.images,
         )
 
     def stop_taking(self) -> None:

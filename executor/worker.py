@@ -52,6 +52,7 @@ class Worker:
         base_url: str,
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
+        workspace_images: Callable[[str], tuple[str, ...] | None],
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -62,6 +63,7 @@ class Worker:
         self._base_url = base_url
         self._workspace_share = workspace_share
         self._workspace_reach = workspace_reach
+        self._workspace_images = workspace_images
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -226,6 +228,7 @@ class Worker:
             ),
             workspace=job.workspace_id,
             reach=self._workspace_reach(job.workspace_id),
+            images=self._workspace_images(job.workspace_id),
         )
         try:
             outcome = await self._sandbox.run(order)

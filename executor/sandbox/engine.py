@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from executor.sandbox.spec import ContainerSpec
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 LABEL = "executor"  # value: the instance
-LABEL_ROLE = "executor.role"  # job | pool | holder | compile
+LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools
 LABEL_WORKER = "executor.worker"  # the process that made the container
 
 
@@ -49,6 +50,9 @@ class EngineInfo:
     runtime: str
     cgroup_version: str
     security: tuple[str, ...]
+    storage: str = "unknown"
+    bounds_root: bool = False
+    """Whether it may be able to give a container a writable root of a certain size."""
 
 
 class Channel(Protocol):
@@ -110,6 +114,15 @@ class Engine(Protocol):
 
     async def has_image(self, tag: str) -> bool:
         """Whether the image is there, so that a start would not fail for it."""
+
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image of this completed name or id, if the engine has it."""
+
+    async def pull(self, reference: Reference) -> None:
+        """Fetch an image from its registry; given up when cancelled. Raises PullFailed."""
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """What the image of `spec` has at `path`, as a tar; makes that container, and never starts it."""
 
     def close(self) -> None:
         """Give up connections and threads."""

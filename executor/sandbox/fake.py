@@ -8,23 +8,28 @@ A script steers it. Its content is a JSON array of steps, done in order:
 `{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
 script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
-those the engine does not have; `refused_rules` is what holders answer instead of `ok`; that many next runs as `losses` says end without a word.
+those the engine does not have; that many next runs as `losses` says end without a word. `images`
+are other images that it has, by completed name, `registry` those that can be pulled. `refused_rules`
+is what holders answer instead of `ok`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
+import tarfile
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.errors import EngineError, EngineTransient, ImageMissing, PullFailed
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
-from executor.sandbox.spec import ContainerSpec
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 
 @dataclass
@@ -97,6 +102,12 @@ class FakeEngine:
         self.bridges: dict[str, Mapping[str, str]] = {}
         self.refused_rules: str | None = None
         self._removed = asyncio.Event()
+        self.images: dict[str, ImageSeen] = {}
+        self.registry: dict[str, ImageSeen] = {}
+        self.pull_s = 0.0
+        self.can_bound_root = False
+        self.pulls: list[str] = []
+        self.read: list[ContainerSpec] = []
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
@@ -254,7 +265,34 @@ class FakeEngine:
         """A fake engine is always there."""
         if self.failures:
             raise EngineTransient(str(self.failures[0]))
-        return EngineInfo("fake", "0", "fake", "2", ())
+        return EngineInfo("fake", "0", "fake", "2", (), bounds_root=self.can_bound_root)
+
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image as the test has described it; an image of ours is there without that."""
+        if reference in self.missing_images:
+            return None
+        if reference.startswith("image-of-"):
+            return ImageSeen(f"sha256:{reference}")
+        return self.images.get(reference)
+
+    async def pull(self, reference: Reference) -> None:
+        """Take the image out of the registry that the test has filled."""
+        self.pulls.append(str(reference))
+        await asyncio.sleep(self.pull_s)
+        if str(reference) not in self.registry:
+            raise PullFailed(f"manifest for {reference} not found")
+        self.images[str(reference)] = self.registry[str(reference)]
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """A tar of what is in every image of ours."""
+        self.read.append(spec)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            for name, text, mode in (("jobinit", b"jobinit", 0o555), ("runtime/runner.x", b"runner", 0o644)):
+                entry = tarfile.TarInfo(f"{path.strip('/')}/{name}")
+                entry.size, entry.mode = len(text), mode
+                tar.addfile(entry, io.BytesIO(text))
+        return content.getvalue()
 
     async def has_image(self, tag: str) -> bool:
         """It has every image but the missing ones."""

@@ -6,6 +6,9 @@ engines apply what it says. tests/unit/test_hardening.py states what holds for e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from executor.runtimes import Runtime
 from executor.sandbox.spec import Hardening, Tmpfs
 from executor.script import Limits
@@ -95,3 +98,22 @@ def harden_holder() -> Hardening:
         log_driver="none",
         seccomp="engine-default",
     )
+
+
+def widen(hard: Hardening, *, user: str | None, writable: bool, volumes: Sequence[str]) -> Hardening:
+    """The same for an image that the script chose, with what its header may ask for and no more.
+
+    `user` is the image's own user: then every tmpfs is open to all, because nobody else is in the
+    container, and a name's number is known to the image only. A root it can write on is as big as a
+    tmpfs may be. The image's volumes, which would be directories without bounds on the host, become
+    tmpfs too.
+    """
+    places = {tmpfs.path: tmpfs for tmpfs in hard.tmpfs}
+    model = hard.tmpfs[0]
+    tmpfs = [*hard.tmpfs, *(replace(model, path=path) for path in volumes if path not in places)]
+    if user is not None:
+        hard = replace(hard, user=user)
+        tmpfs = [replace(place, mode="1777") for place in tmpfs]
+    if writable:
+        hard = replace(hard, read_only_root=False, root_bytes=model.size_bytes)
+    return replace(hard, tmpfs=tuple(tmpfs))

@@ -152,7 +152,7 @@ class Images:
         for name in self._shared:
             recipes[name] = self._shared_recipe(name, parents)
             parents[name.upper()] = recipes[name].tag
-        for runtime in sorted(self._runtimes, key=lambda r: r.name):
+        for runtime in sorted((r for r in self._runtimes if r.has_own_image), key=lambda r: r.name):
             recipes[runtime.name] = _runtime_recipe(runtime, parents)
         return recipes
 

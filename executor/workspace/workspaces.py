@@ -109,6 +109,12 @@ class Workspaces:
             return self._reach
         return tuple(network.reach for network in workspace.policy.networks)
 
+    def images(self, workspace_id: str) -> tuple[str, ...] | None:
+        """Patterns of the images that the workspace's jobs may name; None: those of the instance."""
+        workspace = self._cache.get(workspace_id)
+        patterns = workspace.policy.images if workspace else None
+        return None if patterns is None else tuple(patterns)
+
 
 def _all(connection: Connection) -> list[Workspace]:
     return [_workspace(row) for row in connection.execute(select(workspaces))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from executor.containers import docker_parts, make_sandbox
-from executor.runtimes import Runtimes
+from executor.runtimes import Runtimes, scan
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Isolation, Script, resolve_limits
 from executor.settings import Settings
@@ -18,6 +19,7 @@ from tests.runtimes.cases import Case
 from tests.runtimes.judge import Seen
 
 GRACE_S = 5.0
+IMAGE = re.compile(r"\{image:([a-z0-9_-]+)\}")
 
 
 @asynccontextmanager
@@ -31,6 +33,13 @@ async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> Async
     finally:
         await made.cleanup.settle(30)
         parts.engine.close()
+
+
+async def filled(made: Sandbox, script: str) -> str:
+    """The script with `{image:LANGUAGE}` replaced by the name of that language's image here."""
+    for name in set(IMAGE.findall(script)):
+        script = script.replace(f"{{image:{name}}}", await made.image_of(scan().by_name[name]))
+    return script
 
 
 async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
@@ -48,7 +57,7 @@ async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
     order = Order(
         name=f"executor-test-{uuid.uuid4()}",
         runtime=case.runtime,
-        script=Script(case.runtime.name, case.script, case.args_text, case.env),
+        script=Script(case.runtime.name, await filled(made, case.script), case.args_text, case.env),
         limits=resolve_limits(case.limits, settings.limits),
         cancellation=cancellation,
         listener=Listener(claimed=claimed, log=log.append),

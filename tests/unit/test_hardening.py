@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
 from executor.sandbox.docker import container_config, host_config
-from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder
+from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder, widen
 from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
@@ -250,3 +250,42 @@ def test_a_holder_has_one_capability_and_nothing_to_write_on() -> None:
     )
     assert not host.get("Tmpfs")
     assert not host.get("PidMode"), "its processes are out of the jobs' sight"
+
+
+@given(
+    runtimes,
+    limits(),
+    st.none() | st.sampled_from(["0:0", "web", "1000:1000"]),
+    st.booleans(),
+    st.lists(st.sampled_from(["/data", "/var/lib", "/tmp", "/job"]), unique=True),
+)
+def test_an_image_that_the_script_chose_is_confined_alike(
+    runtime: Runtime, asked: Limits, user: str | None, writable: bool, volumes: list[str]
+) -> None:
+    """Only what its header may ask for differs; every writable place still ends."""
+    hard = harden(runtime, asked)
+    wide = widen(hard, user=user, writable=writable, volumes=volumes)
+    assert replace(wide, user="", read_only_root=True, root_bytes=None, tmpfs=hard.tmpfs) == hard
+    assert (wide.user, wide.capabilities, wide.no_new_privileges) == (user or "", (), True)
+    assert wide.read_only_root is (wide.root_bytes is None) is not writable
+    assert wide.root_bytes in (None, hard.tmpfs[0].size_bytes)
+    assert [t.path for t in wide.tmpfs] == sorted(
+        {t.path for t in wide.tmpfs}, key=[t.path for t in wide.tmpfs].index
+    )
+    assert {t.path for t in wide.tmpfs} == {"/job", "/tmp", "/shared", *volumes}
+    assert {(t.size_bytes, t.inodes) for t in wide.tmpfs} == {(t.size_bytes, t.inodes) for t in hard.tmpfs}
+    assert {t.mode for t in wide.tmpfs} == {"0700" if user is None else "1777"}
+    told = host_config(API, replace(spec_of(runtime, asked), hardening=wide))
+    assert told.get("StorageOpt") == ({"size": str(wide.root_bytes)} if writable else None)
+    assert told["ReadonlyRootfs"] is not writable
+    assert told["CapDrop"] == ["ALL"]
+    config = container_config(
+        API, replace(spec_of(runtime, asked), hardening=wide, environment={"HOME": "/tmp"})
+    )
+    assert (config["User"], config["Env"]) == (user or f"{JOB_UID}:{JOB_UID}", ["HOME=/tmp"])
+
+
+def test_no_image_s_health_check_ever_runs() -> None:
+    """It would be a second program beside the script."""
+    told = container_config(API, spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)))
+    assert told["Healthcheck"] == {"Test": ["NONE"]}

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
+from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
-from executor.runtimes import Runtime, scan
-from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.compiling import Compiling
+from executor.runtimes import scan
 from executor.sandbox.fake import FakeEngine
-from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, Sandbox
+from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order
 from executor.sandbox.shared import SharedDirectory
-from executor.sandbox.spec import Bind, Volume
+from executor.sandbox.spec import Bind, Place, Volume
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds
 
@@ -31,16 +30,13 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.engine = FakeEngine()
-        self.cleanup = Cleanup(self.engine, folder, "test", "worker")
-        compiler = Compiling(self._image_of, None)
-        self.sandbox = Sandbox(self.engine, self.cleanup, self._image_of, folder, "test", "worker", compiler)
+        parts = Parts(self.engine, lambda runtime: f"image-of-{runtime.name}")
+        self.sandbox = make_sandbox(parts, folder, "test", "worker")
+        self.cleanup = self.sandbox.cleanup
         self.runtime = scan().by_name["python3"]
         self.log = ""
         self.claims: list[Isolation] = []
         self.cancellation = Cancellation(grace_s=0.05)
-
-    async def _image_of(self, runtime: Runtime) -> str:
-        return f"image-of-{runtime.name}"
 
     async def _claimed(self, isolation: Isolation) -> None:
         self.claims.append(isolation)
@@ -225,7 +221,9 @@ async def test_the_reaper_takes_what_no_living_worker_owns(bench: Bench) -> None
     for name, worker in (("a", "lives"), ("b", "dead"), ("c", "worker")):
         sandbox = replace(bench.sandbox, worker=worker)
         order = Order(name, bench.runtime, Script("python3", "[]"), LIMITS, bench.cancellation)
-        spec = sandbox._spec(order, "image")
+        place = await sandbox.places.find(order)
+        assert isinstance(place, Place)
+        spec = sandbox._spec(order, place)
         await bench.engine.start(spec)
     bench.cleanup.owns("c")
     assert await bench.cleanup.reap(alive) == 1
