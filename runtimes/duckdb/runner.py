@@ -1,0 +1,87 @@
+"""Runs one SQL script in a DuckDB database of its own, which is in memory and gone afterwards.
+
+Files are read and written in the job's directory, in ./shared and in /tmp. PostgreSQL servers are
+reached by ATTACH. The engine gets what the container has: memory, cores, room in /tmp.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import duck_attach  # noqa: E402 (the folder has to be on the path first)
+import duck_engine  # noqa: E402
+import duck_values  # noqa: E402
+import duckdb  # noqa: E402
+from sqlrun import lexer, run  # noqa: E402
+from sqlrun.collect import Rows  # noqa: E402
+from sqlrun.errors import BadInput  # noqa: E402
+
+ROWS_PER_LOT = 100
+
+
+class DuckDB:
+    """The language: one database, used by one statement at a time."""
+
+    dialect = lexer.DUCKDB
+    source = "main.sql"
+    uses_defaults = True
+
+    def __init__(self):
+        self._connection = None
+        self._secrets = []
+
+    def secrets(self):
+        return self._secrets
+
+    def prepare(self, declared, args, text):
+        """Put connection strings in the place of the resources that ATTACH names."""
+        if declared.database is not None:
+            raise BadInput(
+                "`-- database` is for PostgreSQL and MySQL; in DuckDB write "
+                f"ATTACH '$res:{declared.database}' AS name (TYPE postgres)"
+            )
+        text, self._secrets = duck_attach.with_resources(text, self.dialect, args)
+        return text
+
+    def connect(self, declared, args):
+        self._connection = duck_engine.open_database()
+
+    def execute(self, statement, arguments):
+        """Run the statement with its values; give its rows as they come."""
+        text = statement.filled(lambda place: duck_values.placeholder(place, *arguments[place.name]))
+        given = {
+            name: duck_values.value_in(name, declared, value) for name, (declared, value) in arguments.items()
+        }
+        try:
+            self._connection.execute(text, given or None)
+        except duckdb.Error as error:
+            raise duck_engine.refusal(error) from None
+        if not duck_engine.is_query(text, self._connection):
+            return None
+        columns = self._connection.description
+        return Rows([column[0] for column in columns], self._rows(columns))
+
+    def stop(self):
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def close(self):
+        if self._connection is not None:
+            self._connection.close()
+
+    def _rows(self, columns):
+        convert = [duck_values.writer(str(column[1])) for column in columns]
+        try:
+            while rows := self._connection.fetchmany(ROWS_PER_LOT):
+                for row in rows:
+                    yield [
+                        "null" if value is None else write(value)
+                        for write, value in zip(convert, row, strict=True)
+                    ]
+        except duckdb.Error as error:
+            raise duck_engine.refusal(error) from None
+
+
+if __name__ == "__main__":
+    run.main(DuckDB())
