@@ -19,13 +19,40 @@ _CPU_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CPU_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 _LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 
+_ADVICE = (
+    "\n\nPossible solutions",
+    "\nThis limit was set by",
+    "\n\nInstall it first",
+    "\n\nFor more info, visit",
+)
+_EXTENSION = re.compile(r"(?i)extension.*not found|failed to .* extension|required extension")
+
 # Not the container's business to allow again: where extensions come from, and what it has.
-LOCKED_BUT = (
-    "TimeZone Calendar default_order default_null_order null_order preserve_insertion_order search_path schema "
-    "integer_division scalar_subquery_error_on_multiple_rows order_by_non_integer_literal lambda_syntax "
-    "errors_as_json ieee_floating_point_ops max_expression_depth pivot_limit pivot_filter_threshold "
-    "explain_output enable_profiling profiling_mode threads file_search_path default_collation"
-).split()
+LOCKED_BUT = [
+    "TimeZone",
+    "Calendar",
+    "default_order",
+    "default_null_order",
+    "null_order",
+    "preserve_insertion_order",
+    "search_path",
+    "schema",
+    "integer_division",
+    "scalar_subquery_error_on_multiple_rows",
+    "order_by_non_integer_literal",
+    "lambda_syntax",
+    "errors_as_json",
+    "ieee_floating_point_ops",
+    "max_expression_depth",
+    "pivot_limit",
+    "pivot_filter_threshold",
+    "explain_output",
+    "enable_profiling",
+    "profiling_mode",
+    "threads",
+    "file_search_path",
+    "default_collation",
+]
 
 
 def open_database():
@@ -43,12 +70,13 @@ def open_database():
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": True,
             "allow_community_extensions": False,
-            "allow_persistent_secrets": False,
+            "custom_extension_repository": "/nowhere",
+            "secret_directory": TEMPORARY + "/secrets",
             # A script's tables are its own, never a variable of this program.
             "python_enable_replacements": False,
-            "enable_progress_bar": False,
         },
     )
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET allowed_configs = [{', '.join(map(repr, LOCKED_BUT))}]")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -85,7 +113,14 @@ def is_query(text, connection):
 def refusal(error):
     """The error in the engine's words; with the line in the statement, where it says one."""
     text = str(error)
-    if "automatically install the required extension" in text or 'Install it first using "INSTALL' in text:
-        text = text.partition("\n\nInstall it first")[0] + "\nextensions are not installed at run time"
+    for advice in _ADVICE:  # not to be followed here
+        text = text.partition(advice)[0]
+    if _EXTENSION.search(text):
+        text += "\nno extensions are installed at run time; this image has postgres, json, parquet and icu"
     line = _LINE.search(text)
     return SqlError(text, line_in_statement=int(line[1]) if line else 1)
+
+
+def interruption(error):
+    """What the engine makes of a signal that strikes it in the middle of a query."""
+    return KeyboardInterrupt() if "interrupted" in str(error) else error

@@ -9,13 +9,13 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import duck_attach  # noqa: E402 (the folder has to be on the path first)
-import duck_engine  # noqa: E402
-import duck_values  # noqa: E402
-import duckdb  # noqa: E402
-from sqlrun import lexer, run  # noqa: E402
-from sqlrun.collect import Rows  # noqa: E402
-from sqlrun.errors import BadInput  # noqa: E402
+import duck_attach
+import duck_engine
+import duck_values
+import duckdb
+from sqlrun import lexer, run
+from sqlrun.collect import Rows
+from sqlrun.errors import BadInput
 
 ROWS_PER_LOT = 100
 
@@ -28,7 +28,7 @@ class DuckDB:
     uses_defaults = True
 
     def __init__(self):
-        self._connection = None
+        self._connection = duck_engine.open_database()
         self._secrets = []
 
     def secrets(self):
@@ -45,7 +45,8 @@ class DuckDB:
         return text
 
     def connect(self, declared, args):
-        self._connection = duck_engine.open_database()
+        if zone := os.environ.get("TZ"):
+            self._connection.execute(f"SET TimeZone = '{zone.replace(chr(39), '')}'")
 
     def execute(self, statement, arguments):
         """Run the statement with its values; give its rows as they come."""
@@ -57,18 +58,18 @@ class DuckDB:
             self._connection.execute(text, given or None)
         except duckdb.Error as error:
             raise duck_engine.refusal(error) from None
+        except RuntimeError as error:
+            raise duck_engine.interruption(error) from None
         if not duck_engine.is_query(text, self._connection):
             return None
         columns = self._connection.description
         return Rows([column[0] for column in columns], self._rows(columns))
 
     def stop(self):
-        if self._connection is not None:
-            self._connection.interrupt()
+        self._connection.interrupt()
 
     def close(self):
-        if self._connection is not None:
-            self._connection.close()
+        self._connection.close()
 
     def _rows(self, columns):
         convert = [duck_values.writer(str(column[1])) for column in columns]
@@ -81,6 +82,8 @@ class DuckDB:
                     ]
         except duckdb.Error as error:
             raise duck_engine.refusal(error) from None
+        except RuntimeError as error:
+            raise duck_engine.interruption(error) from None
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def connect(database, timeout_s=CONNECT_S):
             ssl_disabled=context is None,
             autocommit=True,
             conv=pymysql.converters.encoders,  # values are read by my_values
+            binary_prefix=True,
             program_name="executor",
         )
     except pymysql.Error as error:

@@ -26,7 +26,7 @@ def value_in(declared, value):
         return values.from_base64(declared.name, value)
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, int) or isinstance(value, float):
+    if isinstance(value, int | float):
         return value
     if kind in DATES and isinstance(value, str):
         return _moment(kind, value)

@@ -11,13 +11,13 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import my_connect  # noqa: E402 (the folder has to be on the path first)
-import my_values  # noqa: E402
-import pymysql  # noqa: E402
-from pymysql.cursors import SSCursor  # noqa: E402
-from sqlrun import databases, lexer, run  # noqa: E402
-from sqlrun.collect import Rows  # noqa: E402
-from sqlrun.errors import BadInput  # noqa: E402
+import my_connect
+import my_values
+import pymysql
+from pymysql.cursors import SSCursor
+from sqlrun import databases, lexer, run
+from sqlrun.collect import Rows
+from sqlrun.errors import BadInput
 
 ROWS_PER_LOT = 100
 
@@ -76,7 +76,7 @@ class MySQL:
                 f"the placeholder {_shown(place.name)} has no argument; declare it in a comment such as "
                 f"`-- {'?' if place.name.startswith('?') else ':' + place.name} name (text)`"
             )
-        return self._connection.literal(my_values.value_in(declared, value))
+        return self._connection.escape(my_values.value_in(declared, value), pymysql.converters.encoders)
 
     def _rows(self, cursor, fields):
         convert = [my_values.writer(field) for field in fields]

@@ -10,12 +10,12 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import pg_connect  # noqa: E402 (the folder has to be on the path first)
-import pg_values  # noqa: E402
-from psycopg import pq  # noqa: E402
-from sqlrun import databases, lexer, run  # noqa: E402
-from sqlrun.collect import Rows  # noqa: E402
-from sqlrun.errors import SqlError  # noqa: E402
+import pg_connect
+import pg_values
+from psycopg import pq
+from sqlrun import databases, lexer, run
+from sqlrun.collect import Rows
+from sqlrun.errors import SqlError
 
 ROWS_PER_LOT = 100
 STOP_S = 2

@@ -55,10 +55,7 @@ class DatabaseServer:
 
     def ask(self, sql: str) -> str:
         """What the server itself answers, asked as its administrator, past everything under test."""
-        code, output = self.container.exec_run([*CLIENTS[self.kind], sql])
-        if code != 0:
-            raise AssertionError(f"{self.kind} did not answer {sql!r}: {output.decode()}")
-        return str(output.decode().strip())
+        return _said(self.container, *CLIENTS[self.kind], sql).strip()
 
     def log(self) -> str:
         """What the server has logged."""
@@ -121,7 +118,14 @@ def _ready(container: Container, kind: str, password: str) -> DatabaseServer:
             raise AssertionError(f"the {kind} server did not start:\n{container.logs().decode()}")
         time.sleep(0.1)
     (attached,) = container.attrs["NetworkSettings"]["Networks"].values()
-    _, ca_pem = container.exec_run(["cat", "/server/tls/ca.pem"])
-    return DatabaseServer(
-        kind, container, attached["IPAddress"], PORTS[kind], USER, password, USER, ca_pem.decode()
-    )
+    ca_pem = _said(container, "cat", "/server/tls/ca.pem")
+    return DatabaseServer(kind, container, attached["IPAddress"], PORTS[kind], USER, password, USER, ca_pem)
+
+
+def _said(container: Container, *command: str) -> str:
+    """What a command in the container prints. Raises AssertionError if it fails."""
+    done: Any = container.exec_run(list(command))
+    text = str(done.output.decode("utf-8", "replace"))
+    if done.exit_code != 0:
+        raise AssertionError(f"{command[0]} in {container.name} failed: {text}")
+    return text

@@ -26,11 +26,14 @@ _DATABASE = re.compile(r"--[ \t]+database[ \t]+(?P<path>\S+)")
 _COLLECTION = re.compile(r"--[ \t]+result_collection[ \t]*=[ \t]*(?P<name>\S*)")
 _LAST = re.compile(r"--[ \t]+return_last_result")
 
-COLLECTIONS = tuple(
-    f"{which}_{what}"
-    for which in ("last_statement", "all_statements")
-    for what in ("all_rows", "first_row", "all_rows_scalar", "first_row_scalar")
-) + ("legacy",)
+COLLECTIONS = (
+    *(
+        f"{which}_{what}"
+        for which in ("last_statement", "all_statements")
+        for what in ("all_rows", "first_row", "all_rows_scalar", "first_row_scalar")
+    ),
+    "legacy",
+)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def located(error, statement, number, count):
     """The error with the place it happened at: the line in the script, and which statement."""
     line = statement.line + error.details.pop("line_in_statement", 1) - 1
     place = f"line {line}" if count == 1 else f"statement {number} of {count}, line {line}"
-    return SqlError(f"{error} ({place})", **{**error.details, "statement": number, "line": line})
+    said_so_far = str(error)
+    whole = f"{said_so_far}\n({place})" if "\n" in said_so_far else f"{said_so_far} ({place})"
+    return SqlError(whole, **{**error.details, "statement": number, "line": line})
 
 
 def read_script(source):

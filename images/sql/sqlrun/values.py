@@ -8,7 +8,22 @@ from sqlrun.errors import BadInput
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 INTEGERS = frozenset(
-    "int integer int2 int4 int8 smallint bigint tinyint mediumint uint hugeint serial bigserial oid".split()
+    [
+        "int",
+        "integer",
+        "int2",
+        "int4",
+        "int8",
+        "smallint",
+        "bigint",
+        "tinyint",
+        "mediumint",
+        "uint",
+        "hugeint",
+        "serial",
+        "bigserial",
+        "oid",
+    ]
 )
 FLOATS = frozenset(["float", "float4", "float8", "real", "double", "double precision"])
 BOOLEANS = frozenset(["bool", "boolean"])
