@@ -37,9 +37,7 @@ def resource(path, args):
     resources = args.get(RESOURCES)
     value = resources.get(path) if isinstance(resources, dict) else None
     if value is None:
-        raise BadInput(
-            f"resource {path!r} not found; create it, or give the connection in the argument `database`"
-        )
+        raise BadInput(f"resource {path!r} not found; create it, or give the script the connection itself")
     if not isinstance(value, dict):
         raise BadInput(
             f"resource {path!r} is {_kind(value)}; it has to be an object with host, port, user, …"

@@ -4,8 +4,10 @@ import re
 
 MASK = "***"
 _PATTERNS = (
-    # password=… in a libpq string, quoted or not; PASSWORD '…' in CREATE USER, CREATE SECRET, ….
-    re.compile(r"(?i)(\bpass(?:word|wd)?\s*=\s*)(?:''(?:[^'\\]|\\.)*''|'(?:[^'\\]|\\.|'')*'|[^\s'\";]+)"),
+    # password=… in a libpq string: in quotes within a SQL text, in quotes, bare; PASSWORD '…' in CREATE USER, CREATE SECRET, ….
+    re.compile(
+        r"(?i)(\bpass(?:word|wd)?\s*=\s*)(?:''(?:[^'\\]|\\''|\\[^'])*''|'(?:[^'\\]|\\.|'')*'|[^\s'\";]+)"
+    ),
     re.compile(r"(?i)(\bpassword\s+)'(?:[^'\\]|\\.|'')*'"),
     re.compile(r"(?i)(\bidentified\s+by\s+)'(?:[^'\\]|\\.|'')*'"),
     # scheme://user:password@host
