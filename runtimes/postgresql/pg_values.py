@@ -99,10 +99,9 @@ def _timestamp(text):
 
 
 def _timestamptz(text):
-    if not text[0].isdigit():
-        return quoted(text)
-    whole = text.replace(" ", "T", 1)
-    return '"' + whole + ('"' if ":" in whole[-3:] else ':00"')
+    if not (text[0].isdigit() and text[-1].isdigit()):  # infinity; a year before Christ
+        return _timestamp(text)
+    return _timestamp(text if ":" in text[-3:] else text + ":00")
 
 
 def _as_it_is(text):

@@ -8,39 +8,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor.containers import Parts, docker_parts, make_sandbox
 from executor.runtimes import scan
-from executor.sandbox.docker import DockerChannel, DockerEngine
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
-from executor.sandbox.spec import ContainerSpec
 from executor.script import Failed, Isolation, Returned, Script, resolve_limits
 from executor.settings import Settings
+from tests.runtimes.bench import GRACE_S, sandbox
 from tests.runtimes.judge import Seen
 from tests.servers.database import DatabaseServer
 
 RUNTIMES = scan()
-GRACE_S = 5.0
-
-
-class InReach(DockerEngine):
-    """The Docker engine, whose containers join a database server's network.
-
-    The one place to change once a workspace's jobs have egress: then this class goes.
-    """
-
-    def __init__(self, server: DatabaseServer | None) -> None:
-        super().__init__(threads=4)
-        self.server = server
-
-    async def start(self, spec: ContainerSpec) -> DockerChannel:
-        """As the engine's own; a container that joins another's network cannot have a host name."""
-        if self.server is not None:
-            spec = replace(spec, network=f"container:{self.server.container.id}", hostname="")
-        return await super().start(spec)
 
 
 @dataclass(frozen=True)
@@ -59,9 +39,10 @@ class SqlScripts:
         limits: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         cancel_after_s: float | None = None,
+        name: str | None = None,
         **connection: Any,
     ) -> Seen:
-        """Run a script; further keywords change the connection object."""
+        """Run a script, in a container called `name`; further keywords change the connection object."""
         given = dict(args or {})
         if self.server is not None:
             given.setdefault("database", self.server.connection(**connection))
@@ -76,7 +57,7 @@ class SqlScripts:
                 asyncio.get_running_loop().call_later(cancel_after_s, cancellation.ask)
 
         order = Order(
-            name=f"executor-test-{uuid.uuid4()}",
+            name=name or f"executor-test-{uuid.uuid4()}",
             runtime=runtime,
             script=Script(runtime.name, content, json.dumps(given).encode(), env or {}),
             limits=resolve_limits(limits or {}, Settings().limits),
@@ -104,13 +85,5 @@ async def sql_scripts(
     language: str, folder: Path, server: DatabaseServer | None = None
 ) -> AsyncIterator[SqlScripts]:
     """Scripts of this language on the real engine; their containers are gone at the end."""
-    settings = Settings()
-    engine = InReach(server)
-    parts = Parts(engine, docker_parts(settings, RUNTIMES).image_tag)
-    folder.chmod(0o711)
-    sandbox = make_sandbox(parts, folder, f"test-{uuid.uuid4()}", "test")
-    try:
-        yield SqlScripts(language, sandbox, server)
-    finally:
-        await sandbox.cleanup.settle(30)
-        engine.close()
+    async with sandbox(Settings(), RUNTIMES, folder, server) as made:
+        yield SqlScripts(language, made, server)

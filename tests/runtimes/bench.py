@@ -1,29 +1,59 @@
-"""Runs conformance cases in real containers, as the service would, without its database."""
+"""Runs conformance cases in real containers, as the service would, without its database.
+
+A language of a database server is asked on a real one: `servers` starts it, its cases get the
+connection as their argument `database`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from executor.containers import docker_parts, make_sandbox
+from executor.containers import Parts, docker_parts, make_sandbox
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Isolation, Script, resolve_limits
 from executor.settings import Settings
 from tests.runtimes.cases import Case
 from tests.runtimes.judge import Seen
+from tests.servers.database import DatabaseServer, running
+from tests.servers.reach import InReach
 
 GRACE_S = 5.0
+SERVER_OF = {"postgresql": "postgresql", "mysql": "mariadb"}
+"""The languages whose scripts talk to a server, and its kind."""
+
+
+class Servers:
+    """The database servers of a session, each started when it is first asked for."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._running: dict[str, DatabaseServer] = {}
+
+    def of(self, language: str) -> DatabaseServer | None:
+        """The server that this language's scripts talk to, None for a language without one."""
+        if (kind := SERVER_OF.get(language)) is None:
+            return None
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(running(kind))
+        return self._running[kind]
 
 
 @asynccontextmanager
-async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> AsyncIterator[Sandbox]:
-    """A sandbox on the Docker engine; its containers are gone at the end."""
+async def sandbox(
+    settings: Settings, runtimes: Runtimes, folder: Path, server: DatabaseServer | None = None
+) -> AsyncIterator[Sandbox]:
+    """A sandbox on the Docker engine, within reach of `server`; its containers are gone at the end."""
     parts = docker_parts(settings, runtimes)
+    if server is not None:
+        parts.engine.close()
+        parts = Parts(InReach(server), parts.image_tag)
     folder.chmod(0o711)
     made = make_sandbox(parts, folder, f"test-{uuid.uuid4()}", "test")
     try:
@@ -33,8 +63,11 @@ async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> Async
         parts.engine.close()
 
 
-async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
-    """Run one case's script."""
+async def ask(made: Sandbox, case: Case, settings: Settings, server: DatabaseServer | None = None) -> Seen:
+    """Run one case's script; with a server its connection is the argument `database`."""
+    args = case.args_text
+    if server is not None:
+        args = json.dumps({**case.args, "database": server.connection()}, ensure_ascii=False).encode()
     log: list[str] = []
     began = time.monotonic()
     cancellation = Cancellation(GRACE_S)
@@ -48,7 +81,7 @@ async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
     order = Order(
         name=f"executor-test-{uuid.uuid4()}",
         runtime=case.runtime,
-        script=Script(case.runtime.name, case.script, case.args_text, case.env),
+        script=Script(case.runtime.name, case.script, args, case.env),
         limits=resolve_limits(case.limits, settings.limits),
         cancellation=cancellation,
         listener=Listener(claimed=claimed, log=log.append),

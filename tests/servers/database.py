@@ -57,9 +57,15 @@ class DatabaseServer:
         """What the server itself answers, asked as its administrator, past everything under test."""
         return _said(self.container, *CLIENTS[self.kind], sql).strip()
 
-    def log(self) -> str:
-        """What the server has logged."""
-        return str(self.container.logs().decode("utf-8", "replace"))
+    def fall_silent_on(self, port: int) -> None:
+        """Have something on the server's host take connections at `port` and never say a word."""
+        listen = f"import socket, time; s = socket.create_server(('', {port})); time.sleep(600)"
+        self.container.exec_run(["python3", "-c", listen], detach=True)
+        waiting = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
+        for _ in range(100):
+            if self.container.exec_run(["python3", "-c", waiting])[0] == 0:
+                return
+        raise AssertionError(f"nothing listens on port {port}")
 
 
 @contextmanager
