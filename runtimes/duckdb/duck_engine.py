@@ -17,6 +17,7 @@ LEAST_BYTES = 32 * memory.MIB
 _CPU_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CPU_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CPU_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+_CREDENTIALS = re.compile(r"(?i)passw|secret|://")
 _LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 
 _ADVICE = (
@@ -110,7 +111,7 @@ def is_query(text, connection):
     return not (duckdb.ExpectedResultType.CHANGED_ROWS in kinds and shape == [("Count", "BIGINT")])
 
 
-def refusal(error):
+def refusal(error, statement):
     """The error in the engine's words; with the line in the statement, where it says one."""
     text = str(error)
     for advice in _ADVICE:  # not to be followed here
@@ -118,6 +119,9 @@ def refusal(error):
     if _EXTENSION.search(text):
         text += "\nno extensions are installed at run time; this image has postgres, json, parquet and icu"
     line = _LINE.search(text)
+    if line and _CREDENTIALS.search(statement):
+        # The engine cuts its excerpt of the statement anywhere, in the middle of a password too.
+        text = text[: line.start()].rstrip()
     return SqlError(text, line_in_statement=int(line[1]) if line else 1)
 
 

@@ -57,13 +57,13 @@ class DuckDB:
         try:
             self._connection.execute(text, given or None)
         except duckdb.Error as error:
-            raise duck_engine.refusal(error) from None
+            raise duck_engine.refusal(error, text) from None
         except RuntimeError as error:
             raise duck_engine.interruption(error) from None
         if not duck_engine.is_query(text, self._connection):
             return None
         columns = self._connection.description
-        return Rows([column[0] for column in columns], self._rows(columns))
+        return Rows([column[0] for column in columns], self._rows(columns, text))
 
     def stop(self):
         self._connection.interrupt()
@@ -71,7 +71,7 @@ class DuckDB:
     def close(self):
         self._connection.close()
 
-    def _rows(self, columns):
+    def _rows(self, columns, text):
         convert = [duck_values.writer(str(column[1])) for column in columns]
         try:
             while rows := self._connection.fetchmany(ROWS_PER_LOT):
@@ -81,7 +81,7 @@ class DuckDB:
                         for write, value in zip(convert, row, strict=True)
                     ]
         except duckdb.Error as error:
-            raise duck_engine.refusal(error) from None
+            raise duck_engine.refusal(error, text) from None
         except RuntimeError as error:
             raise duck_engine.interruption(error) from None
 

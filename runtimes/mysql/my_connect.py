@@ -51,6 +51,9 @@ def connect(database, timeout_s=CONNECT_S):
             database=text_of(database, "database"),
             charset="utf8mb4",
             connect_timeout=timeout_s,
+            # The driver's own limit ends with the TCP connection; a server may still say nothing.
+            read_timeout=timeout_s,
+            write_timeout=timeout_s,
             ssl=context,
             ssl_disabled=context is None,
             autocommit=True,
@@ -59,17 +62,22 @@ def connect(database, timeout_s=CONNECT_S):
             program_name="executor",
         )
     except pymysql.Error as error:
-        if error.args[0] == NO_CONNECTION:
+        if error.args[0] in (NO_CONNECTION, *CONNECTION_LOST):
             cause = getattr(error, "original_exception", None) or error.args[1]
-            if isinstance(cause, TimeoutError):
-                cause = (
-                    f"no answer within {timeout_s} s; check host, port, and that this workspace may reach it"
-                )
-            raise SqlError(f"cannot connect to {host}:{port}: {cause}") from None
+            raise SqlError(f"cannot connect to {host}:{port}: {_cause(cause, timeout_s)}") from None
         raise refusal(error, "cannot connect: ") from None
     except (OSError, UnicodeError) as error:
         raise SqlError(f"cannot connect to {host}:{port}: {error}") from None
+    connection._read_timeout = connection._write_timeout = None  # a query may take its time
+    connection._sock.settimeout(None)
     return connection
+
+
+def _cause(cause, timeout_s):
+    """Why there is no connection, in words."""
+    if isinstance(cause, TimeoutError) or "timed out" in str(cause):
+        return f"no answer within {timeout_s} s; check host, port, and that this workspace may reach it"
+    return cause
 
 
 def _tls(database):

@@ -1,3 +1,3 @@
 -- $text (text)
 -- result_collection=last_statement_first_row_scalar
-select $text
+select $text as text
