@@ -205,8 +205,14 @@ class Runtimes:
         return self.by_name.get(self.aliases.get(language, language))
 
     def for_file(self, path: Path) -> Runtime | None:
-        """The runtime whose extensions claim this file's name."""
-        return next((r for r in self if path.suffix in r.manifest.extensions), None)
+        """The runtime whose extensions claim this file's name; of several the longest counts."""
+        claims = [
+            (len(extension), runtime)
+            for runtime in self
+            for extension in runtime.manifest.extensions
+            if path.name.endswith(extension)
+        ]
+        return max(claims, key=lambda claim: claim[0])[1] if claims else None
 
     def names(self) -> list[str]:
         """Names of all languages, sorted."""
