@@ -154,7 +154,7 @@ async def test_unreachable(sql: SqlScripts, mariadb_server: DatabaseServer) -> N
     nobody = str(ipaddress.ip_address(mariadb_server.host) + 200)
     seen = await sql.run("select 1", host=nobody)
     assert isinstance(seen.outcome, Failed)
-    assert f"cannot connect to {nobody}:3306" in seen.outcome.message
+    assert f"cannot connect to {nobody}:{mariadb_server.port}" in seen.outcome.message
     assert seen.seconds < 12
 
 
@@ -181,7 +181,7 @@ async def test_tls_verified(sql: SqlScripts, mariadb_server: DatabaseServer) -> 
     """With an authority's certificate the server is held to it, and to its name."""
     changes: dict[str, Any] = {"ssl": True, "root_certificate_pem": mariadb_server.ca_pem}
     assert (await sql.result(TLS, **changes))["Value"].startswith("TLS")
-    failed = await sql.failure(TLS, host="localhost", **changes)
+    failed = await sql.failure(TLS, **mariadb_server.elsewhere, **changes)
     assert "certificate verify failed" in failed.message
 
 

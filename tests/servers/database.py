@@ -17,6 +17,7 @@ from typing import Any
 
 import docker
 from docker.models.containers import Container
+from docker.models.networks import Network
 
 from executor.reach import Reach
 from executor.runtimes import scan
@@ -49,6 +50,8 @@ class DatabaseServer:
     database: str
     ca_pem: str = field(repr=False)
     silent_port: int
+    elsewhere: dict[str, Any]
+    """Host and port of another way to the same server, an address that its certificate does not name."""
 
     def connection(self, **changes: Any) -> dict[str, Any]:
         """The connection object of this server, as scripts get it in the argument `database`."""
@@ -64,7 +67,8 @@ class DatabaseServer:
     def reach(self) -> tuple[Reach, ...]:
         """What a job may reach so that it can talk to this server, and to whom it would rather not."""
         own = f"{self.host}/32"
-        return (Reach(own, (self.port, self.silent_port)), Reach("0.0.0.0/0"))
+        other = Reach(f"{self.elsewhere['host']}/32", (self.elsewhere["port"],))
+        return (Reach(own, (self.port, self.silent_port)), other, Reach("0.0.0.0/0"))
 
     def fall_silent(self) -> int:
         """Have something on the server's host take connections and never say a word; its port."""
@@ -88,14 +92,18 @@ def running(kind: str) -> Iterator[DatabaseServer]:
         name, password = f"executor-test-{kind}-{uuid.uuid4()}", secrets.token_urlsafe(12)
         network = client.networks.create(name, labels={LABEL: kind})
         try:
-            network.reload()
-            address = network.attrs["IPAM"]["Config"][0]["Gateway"]
+            address = _gateway(network)
+            other = _gateway(client.networks.get("bridge"))
+            ports: Any = {  # the stubs know no list of addresses
+                f"{PORTS[kind]}/tcp": [(address, 0), (other, 0)],
+                f"{SILENT_PORT}/tcp": (address, 0),
+            }
             container = client.containers.run(
                 _image(client, kind),
                 name=name,
                 detach=True,
                 network=network.name,
-                ports={f"{port}/tcp": (address, 0) for port in (PORTS[kind], SILENT_PORT)},
+                ports=ports,
                 environment={
                     "SERVER_USER": USER,
                     "SERVER_PASSWORD": password,
@@ -144,12 +152,26 @@ def _ready(container: Container, kind: str, password: str) -> DatabaseServer:
         time.sleep(0.1)
     container.reload()
     published = container.attrs["NetworkSettings"]["Ports"]
-    host, port, silent_port = (
-        published[f"{PORTS[kind]}/tcp"][0]["HostIp"],
-        *(int(published[f"{number}/tcp"][0]["HostPort"]) for number in (PORTS[kind], SILENT_PORT)),
+    own, other = (
+        {"host": one["HostIp"], "port": int(one["HostPort"])} for one in published[f"{PORTS[kind]}/tcp"]
     )
-    ca_pem = _said(container, "cat", "/server/tls/ca.pem")
-    return DatabaseServer(kind, container, host, port, USER, password, USER, ca_pem, silent_port)
+    return DatabaseServer(
+        kind,
+        container,
+        **own,
+        user=USER,
+        password=password,
+        database=USER,
+        ca_pem=_said(container, "cat", "/server/tls/ca.pem"),
+        silent_port=int(published[f"{SILENT_PORT}/tcp"][0]["HostPort"]),
+        elsewhere=other,
+    )
+
+
+def _gateway(network: Network) -> str:
+    """The host's own address on a network of the engine's."""
+    network.reload()
+    return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 
 
 def _said(container: Container, *command: str) -> str:
