@@ -112,7 +112,7 @@ def running(kind: str) -> Iterator[DatabaseServer]:
                 labels={LABEL: kind},
             )
             try:
-                yield _ready(container, kind, password)
+                yield _ready(container, kind, password, address)
             finally:
                 container.remove(force=True, v=True)
         finally:
@@ -140,7 +140,7 @@ def _image(client: docker.DockerClient, kind: str) -> str:
     return recipe.tag
 
 
-def _ready(container: Container, kind: str, password: str) -> DatabaseServer:
+def _ready(container: Container, kind: str, password: str, address: str) -> DatabaseServer:
     """Wait for the server. Raises AssertionError with its log if it ends or takes too long."""
     deadline = time.monotonic() + START_S
     while True:
@@ -152,9 +152,8 @@ def _ready(container: Container, kind: str, password: str) -> DatabaseServer:
         time.sleep(0.1)
     container.reload()
     published = container.attrs["NetworkSettings"]["Ports"]
-    own, other = (
-        {"host": one["HostIp"], "port": int(one["HostPort"])} for one in published[f"{PORTS[kind]}/tcp"]
-    )
+    ways = [{"host": one["HostIp"], "port": int(one["HostPort"])} for one in published[f"{PORTS[kind]}/tcp"]]
+    own, other = sorted(ways, key=lambda way: way["host"] != address)
     return DatabaseServer(
         kind,
         container,
