@@ -95,6 +95,7 @@ class Manifest(BaseModel):
     result: Literal["channel", "output", "stdout"] = "channel"
     merge_stderr: bool = False
     network: Literal["none", "egress"] = "none"
+    needs_server: bool = False
     out_of_memory: tuple[str, ...] = ()
     limits: _Limits = _Limits()
     compile: Compile | None = None
@@ -142,6 +143,11 @@ class Runtime:
     name: str
     folder: Path
     manifest: Manifest
+
+    @property
+    def example(self) -> Path | None:
+        """A script that shows the language: `example.*` in its folder, called with `name` and `numbers`."""
+        return next(iter(sorted(self.folder.glob("example.*"))), None)
 
     @property
     def jobinit_argv(self) -> list[str]:
