@@ -1,5 +1,6 @@
 import platform, statistics
 
+
 def main(name: str, numbers: list):
     print(f"hello {name}, this is Python {platform.python_version()}")
     return {"mean": statistics.mean(numbers), "sorted": sorted(numbers)}
