@@ -25,7 +25,7 @@ from rich.table import Table
 from executor.cli.client import Client
 from executor.cli.screen import fail, out, step
 from executor.reach import Reach
-from executor.runtimes import Runtimes, scan
+from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.images import Images
 from executor.settings import Settings, load
 
@@ -83,18 +83,26 @@ def _examples(
 ) -> tuple[list[Example], list[str]]:
     """Each language's own example; and the languages that cannot show theirs without a database."""
     examples, missing = [], []
-    with closing(Images(settings.base_image, runtimes)) as images:
-        for runtime in runtimes:
-            if runtime.example is None:
-                continue
-            if runtime.manifest.needs_server and runtime.name not in connections:
-                missing.append(runtime.name)
-                continue
-            content = runtime.example.read_text("utf-8")
-            for name in set(IMAGE.findall(content)):
-                content = content.replace(f"{{image:{name}}}", images.tag_for(name))
-            examples.append(Example(runtime.name, runtime.example, content, connections.get(runtime.name)))
+    for runtime in runtimes:
+        if runtime.example is None:
+            continue
+        if runtime.manifest.needs_server and runtime.name not in connections:
+            missing.append(runtime.name)
+            continue
+        content, database = content_of(runtime, settings), connections.get(runtime.name)
+        examples.append(Example(runtime.name, runtime.example, content, database))
     return examples, missing
+
+
+def content_of(runtime: Runtime, settings: Settings) -> str:
+    """A language's example; `{image:LANGUAGE}` in it becomes that language's image on this host."""
+    if runtime.example is None:
+        raise AssertionError(f"BUG: {runtime.name} has no example")
+    content = runtime.example.read_text("utf-8")
+    with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
+        for name in set(IMAGE.findall(content)):
+            content = content.replace(f"{{image:{name}}}", images.tag_for(name))
+    return content
 
 
 @contextmanager
