@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,16 +22,14 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from executor.cli.client import Client
+from executor.cli.examples import ARGS, content_of
 from executor.cli.screen import fail, out, step
 from executor.reach import Reach
-from executor.runtimes import Runtime, Runtimes, scan
-from executor.sandbox.images import Images
+from executor.runtimes import Runtimes, scan
 from executor.settings import Settings, load
 
 READY_S = 60
 STOP_S = 45
-ARGS = {"name": "Ada", "numbers": [3, 1, 2]}
-IMAGE = re.compile(r"\{image:([a-z0-9_-]+)\}")
 
 
 @dataclass(frozen=True)
@@ -92,17 +89,6 @@ def _examples(
         content, database = content_of(runtime, settings), connections.get(runtime.name)
         examples.append(Example(runtime.name, runtime.example, content, database))
     return examples, missing
-
-
-def content_of(runtime: Runtime, settings: Settings) -> str:
-    """A language's example; `{image:LANGUAGE}` in it becomes that language's image on this host."""
-    if runtime.example is None:
-        raise AssertionError(f"BUG: {runtime.name} has no example")
-    content = runtime.example.read_text("utf-8")
-    with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
-        for name in set(IMAGE.findall(content)):
-            content = content.replace(f"{{image:{name}}}", images.tag_for(name))
-    return content
 
 
 @contextmanager

@@ -6,22 +6,24 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from executor.cli.examples import ARGS, content_of
 from executor.cli.process import own_worker_id
 from executor.cli.screen import out
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared
-from executor.errors import EngineError, ExecutorError
+from executor.errors import EngineError, ExecutorError, Reason
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.engine import EngineInfo
 from executor.sandbox.run import Cancellation, Order, Sandbox
 from executor.sandbox.shared import Choice, SharedDirectory, Size
-from executor.script import Returned, Script, resolve_limits
+from executor.script import Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load
 
 PROBE_LANGUAGE = "bash"
@@ -89,6 +91,7 @@ async def _examine(settings: Settings) -> list[Finding]:
             sandbox = make_sandbox(parts, Path(folder), "doctor", own_worker_id())
             findings += _engine(info)
             findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
+            findings += [await _language(settings, sandbox, runtime) for runtime in runtimes]
             findings += await _isolation(settings, sandbox, runtimes)
             findings.append(await _shared(settings, parts, sandbox, runtimes))
             if any(runtime.manifest.network == "egress" for runtime in runtimes):
@@ -139,6 +142,28 @@ async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:
     missing = [tag for tag in tags if not await sandbox.engine.has_image(tag)]
     detail = f"{missing[0]} is missing" if missing else ", ".join(tags)
     return Finding(f"image {name}", not missing, detail, "run `executor images build`")
+
+
+async def _language(settings: Settings, sandbox: Sandbox, runtime: Runtime) -> Finding:
+    """Whether the language's example runs; one that asks a database is run without, to see it say so."""
+    name = f"language {runtime.name}"
+    if runtime.example is None:
+        return Finding(name, True, "it has no example to try")
+    order = replace(
+        _order(settings, runtime, content_of(runtime, settings)), limits=resolve_limits({}, settings.limits)
+    )
+    order = replace(order, script=replace(order.script, args=compact_json(ARGS)))
+    began = time.monotonic()
+    try:
+        outcome = await sandbox.run(order)
+    except ExecutorError as error:
+        return Finding(name, False, str(error), "run `executor images build`, then look at the engine's log")
+    took = f"{time.monotonic() - began:.1f} s"
+    if isinstance(outcome, Returned):
+        return Finding(name, True, f"its example ran in {took}")
+    if runtime.manifest.needs_server and outcome.reason is Reason.BAD_INPUT:
+        return Finding(name, True, f"its runner answered in {took}; scripts name their database")
+    return Finding(name, False, outcome.message, "build its image anew: `executor images build --fresh`")
 
 
 async def _isolation(settings: Settings, sandbox: Sandbox, runtimes: Runtimes) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from executor.cli.demo import content_of
+from executor.cli.examples import content_of
 from executor.runtimes import scan
 from executor.settings import load
 from tests.acceptance.service import RealService
