@@ -20,7 +20,7 @@ setup: $(MADE) ## dependencies, container engine, images
 	@$(BIN)/executor setup
 
 demo: setup ## set up, then run one script in each language and show what happened
-	@$(BIN)/executor demo
+	@$(BIN)/python -m tests.servers $(BIN)/executor demo
 
 serve: setup ## set up, then run the service in the foreground
 	@exec $(BIN)/executor serve

@@ -6,38 +6,80 @@ Apart from `wiring`, so that running one script needs neither the database nor H
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from executor.runtimes import Runtime, Runtimes
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
-from executor.sandbox.engine import Engine
-from executor.sandbox.images import Images
+from executor.sandbox.egress import Egress
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Engine
+from executor.sandbox.firewall import Surroundings
+from executor.sandbox.foreign import ForeignImages, PullPolicy
+from executor.sandbox.hostnet import look_around
+from executor.sandbox.images import HOLDER, Images
+from executor.sandbox.places import Places
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
+from executor.sandbox.shared import Kind, SharedDirectories, Size
+from executor.sandbox.shareddisk import Ext4, HostTmpfs
+from executor.sandbox.sharedvolume import EngineSight, EngineVolume
+from executor.sandbox.tools import Tools, labels
 from executor.settings import Settings
+
+HOLDER_LANGUAGE = "bash"
+"""Whose image a container has that only holds a volume: the smallest one."""
+
+
+def host_kinds(_: str) -> Sequence[Kind]:
+    """Shared directories that need no engine."""
+    return Ext4(), HostTmpfs()
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a sandbox is made of: an engine, and how a language's image is called on it."""
+    """What a sandbox is made of: an engine, how a language's image is called on it, and other images' rules."""
 
     engine: Engine
     image_tag: Callable[[Runtime], str]
+    shared_kinds: Callable[[str], Sequence[Kind]] = host_kinds
+    """The ways to make shared directories for an instance, the best first."""
+    holder: HolderParts | None = None
+    """None: languages with egress cannot run."""
+    allowed: Sequence[str] = ("*",)
+    """Patterns of the images that scripts may name."""
+    pull: PullPolicy = "missing"
+
+
+@dataclass(frozen=True)
+class HolderParts:
+    """What holders are made of: their image, and what is around them on a bridge of the engine's."""
+
+    image_tag: Callable[[], str]
+    look_around: Callable[[Bridge], Surroundings]
+    ipv6: bool = False
 
 
 def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
     """The docker engine and our own images."""
 
-    def image_tag(runtime: Runtime) -> str:
+    def image_tag(runtime: Runtime | str) -> str:
         with closing(Images(settings.base_image, runtimes)) as images:
             return images.tag_for(runtime)
 
-    return Parts(DockerEngine(threads=settings.concurrency + 4), image_tag)
+    def shared_kinds(instance: str) -> Sequence[Kind]:
+        sees = EngineSight(instance)
+        holder = runtimes.find(HOLDER_LANGUAGE) or next(iter(runtimes))
+        return Ext4(sees), HostTmpfs(sees), EngineVolume(holder, lambda: image_tag(holder), instance)
+
+    look = partial(look_around, service_port=settings.port, dns=settings.resolvers)
+    holders = HolderParts(partial(image_tag, HOLDER), look, settings.network_ipv6)
+    engine = DockerEngine(threads=settings.concurrency + 4, registry_config=settings.registry_config)
+    return Parts(engine, image_tag, shared_kinds, holders, settings.images.split(","), settings.pull)
 
 
 class ImageTags:
@@ -50,22 +92,53 @@ class ImageTags:
 
     async def tag(self, runtime: Runtime) -> str:
         """The tag, computed anew (it hashes files) until the image is there."""
-        if runtime.image_name not in self._settled:
-            tag = await asyncio.to_thread(self._compute, runtime)
+        return await self.settled(runtime.image_name, partial(self._compute, runtime))
+
+    async def settled(self, image: str, compute: Callable[[], str]) -> str:
+        """As `tag`, for the image of this name."""
+        if image not in self._settled:
+            tag = await asyncio.to_thread(compute)
             if not await self._engine.has_image(tag):
                 return tag
-            self._settled[runtime.image_name] = tag
-        return self._settled[runtime.image_name]
+            self._settled[image] = tag
+        return self._settled[image]
 
 
 def make_sandbox(
-    parts: Parts, folder: Path, instance: str, worker: str, programs: Programs | None = None
+    parts: Parts,
+    folder: Path,
+    instance: str,
+    worker: str,
+    programs: Programs | None = None,
+    tools: Path | None = None,
 ) -> Sandbox:
     """A sandbox on these parts whose containers carry the instance's and the worker's label.
 
-    Without `programs` every script is compiled anew.
+    Without `programs` every script is compiled anew. In `tools` is kept what images that are not ours
+    need; without it, in `folder`, which goes with its owner.
     """
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
     compiling = Compiling(tags.tag, programs)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling)
+    egress = None
+    if (holder := parts.holder) is not None:
+        egress = Egress(
+            parts.engine,
+            cleanup,
+            partial(tags.settled, HOLDER, holder.image_tag),
+            holder.look_around,
+            folder,
+            {LABEL: instance, LABEL_WORKER: worker},
+            ipv6=holder.ipv6,
+        )
+    kept = Tools(parts.engine, cleanup, tools or folder / "tools", labels(instance, worker))
+    kept.sweep()
+    foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
+    places = Places(parts.engine, tags.tag, foreign, kept)
+    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+
+
+def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:
+    """The shared directories of an instance below `folder`, which nobody else uses."""
+    size = Size.of(settings.shared_mb, settings.shared_files)
+    return SharedDirectories(folder, size, parts.shared_kinds(instance))

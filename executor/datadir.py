@@ -33,6 +33,16 @@ def programs(settings: Settings) -> Path:
     return settings.data_dir / "programs"
 
 
+def shared(settings: Settings) -> Path:
+    """Where runs' shared directories are."""
+    return settings.data_dir / "shared"
+
+
+def tools(settings: Settings) -> Path:
+    """Where jobinit and the languages' runners are kept for images that are not ours."""
+    return settings.data_dir / "tools"
+
+
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the directory for one service; raises ConfigurationError if another one has it."""

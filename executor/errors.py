@@ -9,11 +9,15 @@
     │   ├── TooLarge           413
     │   └── TooManyJobs        429
     ├── Unavailable            503: we are draining, or something we need is away
+    │   └── NoSharedDirectory  a run's shared directory cannot be made or found
+    │       └── NoRoom         the disk has no room for one now
+    ├── Unreadable             what a script left in a shared directory is nothing we read
     ├── ConfigurationError     the settings or a runtime folder are wrong: the process does not start
     └── EngineError            the container engine failed
         ├── EngineTransient    the same call may work in a moment
         ├── EngineUnreachable  no engine answers at all
-        └── ImageMissing       the engine does not have the image
+        ├── ImageMissing       the engine does not have the image
+        └── PullFailed         no registry gave the engine the image
 
 A failure of a script is data (`executor.script.Failure`). A broken promise of our own code is an
 `AssertionError("BUG: …")`.
@@ -95,6 +99,18 @@ class Unavailable(ExecutorError):
     """The service cannot take the request now; trying again later is right."""
 
 
+class NoSharedDirectory(Unavailable):
+    """A run's shared directory can be neither made nor found; the message says why, for each way tried."""
+
+
+class NoRoom(NoSharedDirectory):
+    """The disk has no room for a shared directory now."""
+
+
+class Unreadable(ExecutorError):
+    """A path in a shared directory is no regular file, not there, or too big; the message says which."""
+
+
 class ConfigurationError(ExecutorError):
     """A setting or a runtime folder is wrong; the message says which and what to write."""
 
@@ -113,3 +129,7 @@ class EngineUnreachable(EngineTransient):
 
 class ImageMissing(EngineError):
     """The engine does not have the image."""
+
+
+class PullFailed(EngineError):
+    """The image cannot be pulled; the message is the engine's reason, in words."""

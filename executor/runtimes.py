@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -85,12 +85,17 @@ class Manifest(BaseModel):
     extensions: tuple[str, ...] = ()
     source: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     runner: tuple[str, ...] = Field(min_length=1)
-    run_image: Literal["base"] | None = None
+    comment: str = Field("#", min_length=1, max_length=4)
+    sandbox: bool = False
+    refused: dict[str, str] = {}
+    run_image: Literal["base", "script"] | None = None
     label: str
     cancel_signal: Literal["SIGINT", "SIGTERM"] = "SIGINT"
-    result: Literal["channel", "output"] = "channel"
+    stdin: Literal["nothing", "args"] = "nothing"
+    result: Literal["channel", "output", "stdout"] = "channel"
     merge_stderr: bool = False
     network: Literal["none", "egress"] = "none"
+    needs_server: bool = False
     out_of_memory: tuple[str, ...] = ()
     limits: _Limits = _Limits()
     compile: Compile | None = None
@@ -108,8 +113,26 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_program_to_run_elsewhere(self) -> Manifest:
-        if self.run_image is not None and self.compile is None:
+        if self.run_image == "base" and self.compile is None:
             raise ValueError("run_image needs [compile]: without it nothing of the language is in that image")
+        return self
+
+    @model_validator(mode="after")
+    def _chooses_its_image_in_one_way(self) -> Manifest:
+        if self.run_image == "script" and (self.compile is not None or self.stdin != "args"):
+            raise ValueError('run_image = "script" needs stdin = "args", and cannot have [compile]')
+        if self.sandbox and (self.run_image is not None or self.compile is not None):
+            raise ValueError("sandbox needs the language's own runner in its own image")
+        return self
+
+    @model_validator(mode="after")
+    def _talks_to_a_plain_program_in_one_way(self) -> Manifest:
+        if (self.stdin == "args") != (self.result == "stdout"):
+            raise ValueError(
+                'stdin = "args" and result = "stdout" need each other: so a plain program is run'
+            )
+        if self.result == "stdout" and self.merge_stderr:
+            raise ValueError('result = "stdout" cannot be had with merge_stderr: the log would be in it')
         return self
 
 
@@ -122,17 +145,35 @@ class Runtime:
     manifest: Manifest
 
     @property
+    def example(self) -> Path | None:
+        """A script that shows the language: `example.*` in its folder, called with `name` and `numbers`."""
+        return next(iter(sorted(self.folder.glob("example.*"))), None)
+
+    @property
     def jobinit_argv(self) -> list[str]:
         """What jobinit is started with in this language's image."""
+        return self.jobinit_argv_of(self.manifest.runner)
+
+    def jobinit_argv_of(self, command: Sequence[str], folder: str | None = None) -> list[str]:
+        """What jobinit is started with for another command, begun in `folder` of the image."""
         flags = ["--source", self.manifest.source, "--result", self.manifest.result]
         if self.manifest.merge_stderr:
             flags.append("--merge-stderr")
-        return ["/executor/jobinit", *flags, "--", *self.manifest.runner]
+        if self.manifest.stdin == "args":
+            flags += ["--stdin", "args"]
+        if folder is not None:
+            flags += ["--dir", folder]
+        return ["/executor/jobinit", *flags, "--", *command]
 
     @property
     def image_name(self) -> str:
-        """The image that its scripts run in: the language's own, unless the manifest names another."""
-        return self.manifest.run_image or self.name
+        """The image of ours that its scripts run in, or that has jobinit where scripts name theirs."""
+        return self.name if self.manifest.run_image is None else "base"
+
+    @property
+    def has_own_image(self) -> bool:
+        """Whether there is an image of this language; else its scripts run in those they name."""
+        return any(stage.image_name == self.name for stage in self.stages)
 
     @property
     def compiler(self) -> Runtime | None:
@@ -141,7 +182,11 @@ class Runtime:
         if how is None:
             return None
         own = Manifest(
-            title=self.manifest.title, source=self.manifest.source, runner=how.runner, label=how.label
+            title=self.manifest.title,
+            comment=self.manifest.comment,
+            source=self.manifest.source,
+            runner=how.runner,
+            label=how.label,
         )
         return replace(self, manifest=own)
 
@@ -171,8 +216,14 @@ class Runtimes:
         return None if found is None else found.name
 
     def for_file(self, path: Path) -> Runtime | None:
-        """The runtime whose extensions claim this file's name."""
-        return next((r for r in self if path.suffix in r.manifest.extensions), None)
+        """The runtime whose extensions claim this file's name; of several the longest counts."""
+        claims = [
+            (len(extension), runtime)
+            for runtime in self
+            for extension in runtime.manifest.extensions
+            if path.name.endswith(extension)
+        ]
+        return max(claims, key=lambda claim: claim[0])[1] if claims else None
 
     def names(self) -> list[str]:
         """Names of all languages, sorted."""

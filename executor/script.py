@@ -153,6 +153,8 @@ class Isolation:
     cpus: float
     pids: int
     container: str
+    reach: tuple[str, ...] = ()
+    """What `network` is open to, as executor.reach writes it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain JSON."""

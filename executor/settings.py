@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +31,7 @@ from pydantic_settings import (
 )
 
 from executor.errors import ConfigurationError
+from executor.reach import Reach, parse_all
 
 MIB = 1024 * 1024
 CONFIG = "executor.toml"
@@ -90,7 +101,36 @@ class Settings(BaseSettings):
     flow_depth_max: int = Field(50, ge=1, le=60, description="levels of modules inside modules in a flow")
     flow_modules_max: PositiveInt = Field(5000, description="modules in a flow's document")
     flow_iterations_max: PositiveInt = Field(100_000, description="iterations of one loop of a flow")
+    shared_mb: int = Field(
+        512, ge=16, le=1024 * 1024, description="size of a run's shared directory, in MiB, at least 16"
+    )
+    shared_files: int = Field(
+        100_000,
+        ge=1,
+        description="files and directories in a shared directory; at most 256 for each of its MiB",
+    )
+    images: str = Field(
+        "*", description="images that scripts may name: patterns and digests, separated by commas; see below"
+    )
+    pull: Literal["missing", "always", "never"] = Field(
+        "missing", description="when the image that a script names is pulled"
+    )
+    registry_config: FilePath | None = Field(
+        None, description="Docker config file with registries' credentials; default: the service user's own"
+    )
     base_image: str = Field("debian:bookworm-slim", description="image the language images start from")
+    networks: str | None = Field(
+        None,
+        description="what jobs with egress may reach where the workspace's policy says nothing of `networks`: "
+        "`10.0.0.0/8:5432,3306 192.168.1.5`; default: nothing",
+    )
+    dns: str | None = Field(
+        None,
+        description="addresses of the resolvers that jobs with egress may ask; default: the host's own",
+    )
+    network_ipv6: bool = Field(
+        False, description="give jobs with egress IPv6 too; needs an engine that masquerades it"
+    )
     runtimes: str | None = Field(
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"
     )
@@ -111,6 +151,29 @@ class Settings(BaseSettings):
         """The environment wins over the file; there is no .env and no secrets directory."""
         path = Path(os.environ.get("EXECUTOR_CONFIG", CONFIG))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @field_validator("networks")
+    @classmethod
+    def _are_ranges(cls, networks: str | None) -> str | None:
+        parse_all(networks or "")
+        return networks
+
+    @field_validator("dns")
+    @classmethod
+    def _are_addresses(cls, dns: str | None) -> str | None:
+        for address in (dns or "").split():
+            ip_address(address)
+        return dns
+
+    @property
+    def reach(self) -> tuple[Reach, ...]:
+        """What `networks` opens."""
+        return parse_all(self.networks or "")
+
+    @property
+    def resolvers(self) -> tuple[str, ...] | None:
+        """The addresses in `dns`; None for the host's own."""
+        return None if self.dns is None else tuple(self.dns.split())
 
     def resolved_database_url(self) -> str:
         """The database's SQLAlchemy URL."""

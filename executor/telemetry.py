@@ -45,6 +45,12 @@ compile_seconds = Histogram(
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=registry,
 )
+pull_seconds = Histogram(
+    "executor_pull_seconds",
+    "From the call for an image until it is pulled, in seconds.",
+    buckets=(0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+    registry=registry,
+)
 programs_reused = Counter(
     "executor_programs_reused_total", "Runs whose program was there already.", ["language"], registry=registry
 )

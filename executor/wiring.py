@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from executor import datadir, telemetry
 from executor.api.app import build
 from executor.api.context import Check, Context
-from executor.containers import Parts, docker_parts, make_sandbox
+from executor.containers import Parts, docker_parts, make_sandbox, make_shared
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
 from executor.flows.expressions.pool import Expressions
@@ -25,9 +25,11 @@ from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
+from executor.sandbox.shared import SharedDirectories
 from executor.settings import MIB, Settings
 from executor.storage.database import Database, migrate
 from executor.walker import Walker
@@ -53,6 +55,7 @@ class Service:
     worker: Worker | None = None
     walker: Walker | None = None
     desk: Desk | None = None
+    shared: SharedDirectories | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
@@ -84,7 +87,7 @@ class Service:
             database = Database(settings.resolved_database_url())
             stack.callback(database.close)
             await asyncio.to_thread(migrate, database.engine)
-            workspaces = Workspaces(database, settings.limits)
+            workspaces = Workspaces(database, settings.limits, settings.reach)
             await workspaces.load(now_us())
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
@@ -92,9 +95,20 @@ class Service:
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
             sandbox = make_sandbox(
-                parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
+                parts,
+                datadir.containers(settings),
+                datadir.instance(settings),
+                str(uuid.uuid4()),
+                programs,
+                datadir.tools(settings),
             )
             sandbox.cleanup.sweep_folders()
+            shared = self.shared = make_shared(
+                settings, parts, datadir.shared(settings), datadir.instance(settings)
+            )
+            await shared.sweep(nobody)  # no run outlives a service yet
+            if (egress := sandbox.egress) is not None:
+                workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
             worker = self.worker = self._worker(desk, sandbox, workspaces)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
@@ -106,7 +120,8 @@ class Service:
                 asyncio.create_task(walker.work()),
                 asyncio.create_task(reap(sandbox.cleanup)),
             ]
-            stack.push_async_callback(sandbox.cleanup.settle, SETTLE_S)
+            stack.push_async_callback(shared.settle, SETTLE_S)
+            stack.push_async_callback(sandbox.close, SETTLE_S)
             stack.push_async_callback(self._stop, working)
             telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)
             yield Context(
@@ -130,6 +145,8 @@ class Service:
             cancel_grace_s=settings.cancel_grace_s,
             base_url=f"http://{settings.host}:{settings.port}",
             workspace_share=workspaces.share,
+            workspace_reach=workspaces.reach,
+            workspace_images=workspaces.images,
         )
 
     async def _walker(
@@ -194,11 +211,13 @@ def requeue_orphans(connection: Connection, worker_id: str) -> int:
     return len(orphans)
 
 
+async def nobody(_: str) -> bool:
+    """Whether another worker lives: this data directory has one service at a time."""
+    return False
+
+
 async def reap(cleanup: Cleanup) -> None:
     """Remove containers without an owner, at start and then periodically; runs until cancelled."""
-
-    async def nobody(_: str) -> bool:
-        return False  # this data directory has one service at a time: other workers are dead ones
 
     while True:
         try:
@@ -217,6 +236,8 @@ async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk:
     found += [
         await _check(f"image {runtime.name}", partial(_images, sandbox, runtime)) for runtime in runtimes
     ]
+    if sandbox.egress is not None and any(runtime.manifest.network == "egress" for runtime in runtimes):
+        found.append(await _check("image holder", partial(_holder_image, sandbox.engine, sandbox.egress)))
     return [*found, Check("accepting", not desk.closed, "stopping" if desk.closed else "taking jobs")]
 
 
@@ -244,3 +265,10 @@ async def _images(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
     if missing:
         return False, f"{missing[0]} is missing; run `executor images build`"
     return True, ", ".join(tags)
+
+
+async def _holder_image(engine: Engine, egress: Egress) -> tuple[bool, str]:
+    tag = await egress.image_tag()
+    if not await engine.has_image(tag):
+        return False, f"{tag} is missing; run `executor images build`"
+    return True, tag

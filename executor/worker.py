@@ -21,6 +21,7 @@ from executor.jobs.environment import environment
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob, Piece
+from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
@@ -48,6 +49,8 @@ class Worker:
         cancel_grace_s: float,
         base_url: str,
         workspace_share: Callable[[str], int | None],
+        workspace_reach: Callable[[str], tuple[Reach, ...]],
+        workspace_images: Callable[[str], tuple[str, ...] | None],
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -57,6 +60,8 @@ class Worker:
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
         self._workspace_share = workspace_share
+        self._workspace_reach = workspace_reach
+        self._workspace_images = workspace_images
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -220,6 +225,8 @@ class Worker:
                 stream=lambda text: live.tell("stream", text),
             ),
             workspace=job.workspace_id,
+            reach=self._workspace_reach(job.workspace_id),
+            images=self._workspace_images(job.workspace_id),
         )
         try:
             outcome = await self._sandbox.run(order)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from executor import telemetry
+from tests.servers.fixtures import mariadb_server, postgresql_server
+
+__all__ = ["anyio_backend", "mariadb_server", "postgresql_server"]
 
 telemetry.configure("warning")
 

@@ -15,9 +15,10 @@ from fastapi import FastAPI
 
 from executor.api.app import build
 from executor.api.context import Context
-from executor.containers import Parts
+from executor.containers import HolderParts, Parts
 from executor.runtimes import Runtimes
 from executor.sandbox.fake import FakeEngine
+from executor.sandbox.firewall import Surroundings
 from executor.settings import Settings
 from executor.wiring import Service
 
@@ -83,7 +84,8 @@ async def local_service(
     used = engine or FakeEngine()
 
     def parts(_: Settings, __: Runtimes) -> Parts:
-        return Parts(used, lambda runtime: f"image-of-{runtime.name}")
+        holder = HolderParts(lambda: "image-of-holder", lambda _: Surroundings())
+        return Parts(used, lambda runtime: f"image-of-{runtime.name}", holder=holder)
 
     chosen: dict[str, Any] = {"drain_s": 0.2, "cancel_grace_s": 0.05, **settings}
     service = Service.of(Settings(data_dir=folder, token=TOKEN, **chosen))

@@ -27,6 +27,28 @@ class CreateWorkspace(BaseModel):
     policy: Policy = Policy()
 
 
+class SetPolicy(BaseModel):
+    """The body of `workspaces/set_policy`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    policy: Policy
+
+
+POLICY: dict[str, Any] = {
+    "type": "object",
+    "description": "networks [{cidr, ports}], images, limits, concurrency",
+}
+POLICY_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["policy"], "properties": {"policy": POLICY}}
+            }
+        },
+    }
+}
 EXAMPLE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -38,10 +60,7 @@ EXAMPLE_BODY: dict[str, Any] = {
                     "properties": {
                         "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,49}$"},
                         "name": {"type": ["string", "null"], "maxLength": 255},
-                        "policy": {
-                            "type": "object",
-                            "description": "networks [{cidr, ports}], images, limits, concurrency",
-                        },
+                        "policy": POLICY,
                     },
                 }
             }
@@ -64,6 +83,13 @@ async def create(request: Request, ctx: Ctx, _: Caller) -> dict[str, Any]:
     """`{id, name?, policy?}`; 409 if it exists."""
     asked = await read_model(request, CreateWorkspace, ctx.settings.request_mb)
     return _shown(await ctx.workspaces.create(asked.id, asked.name, asked.policy, now_us()))
+
+
+@router.post("/set_policy/{id}", summary="Give a workspace another policy", openapi_extra=POLICY_BODY)
+async def set_policy(id: str, request: Request, ctx: Ctx, _: Caller) -> dict[str, Any]:
+    """`{policy}`, whole; what jobs may reach changes for running ones too. 404 if there is none of this id."""
+    asked = await read_model(request, SetPolicy, ctx.settings.request_mb)
+    return _shown(await ctx.workspaces.set_policy(id, asked.policy))
 
 
 @router.get("/list", summary="All workspaces")

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from executor import __version__
+from executor import __version__, telemetry
 from executor.cli import demo, doctor, images, run, serve, workspace
 from executor.cli.screen import fail
 from executor.errors import ConfigurationError, ExecutorError
@@ -36,6 +36,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command; our own errors become one clear message and an exit code."""
+    telemetry.configure("warning")  # on stderr: what a command prints may be for machines
     try:
         app()
     except ConfigurationError as error:

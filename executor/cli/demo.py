@@ -14,100 +14,90 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
 
 from executor.cli.client import Client
+from executor.cli.examples import ARGS, content_of
 from executor.cli.screen import fail, out, step
+from executor.reach import Reach
+from executor.runtimes import Runtimes, scan
+from executor.settings import Settings, load
 
 READY_S = 60
 STOP_S = 45
-ARGS = {"name": "Ada", "numbers": [3, 1, 2]}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A script of the demonstration."""
+    """A script of the demonstration, and the database that it asks, if any."""
 
     language: str
-    lexer: str
+    file: Path
     content: str
+    database: dict[str, Any] | None
 
 
-EXAMPLES = (
-    Example(
-        "python3",
-        "python",
-        """import platform, statistics
-
-def main(name: str, numbers: list):
-    print(f"hello {name}, this is Python {platform.python_version()}")
-    return {"mean": statistics.mean(numbers), "sorted": sorted(numbers)}
-""",
-    ),
-    Example(
-        "deno",
-        "typescript",
-        """export async function main(name: string, numbers: number[]) {
-  console.log(`hello ${name}, this is Deno ${Deno.version.deno}`);
-  const sum = numbers.reduce((a, b) => a + b);
-  return { sum, reversed: numbers.toReversed() };
-}
-""",
-    ),
-    Example(
-        "go",
-        "go",
-        """package inner
-
-import (
-	"fmt"
-	"runtime"
-	"slices"
-)
-
-type Summary struct {
-	Max    int   `json:"max"`
-	Sorted []int `json:"sorted"`
-}
-
-func main(name string, numbers []int) (Summary, error) {
-	fmt.Printf("hello %s, this is %s, compiled for this job\\n", name, runtime.Version())
-	slices.Sort(numbers)
-	return Summary{slices.Max(numbers), numbers}, nil
-}
-""",
-    ),
-    Example(
-        "bash",
-        "bash",
-        """name="$1"
-numbers="$2"
-echo "hello $name, this is Bash $BASH_VERSION"
-first=$(jq '.[0]' <<< "$numbers")
-echo "{\\"first\\": $first, \\"user\\": $(id -u)}" > result.json
-""",
-    ),
-)
-
-
-def demo() -> None:
+def demo(
+    connection: Annotated[
+        list[str] | None,
+        typer.Option(help="LANGUAGE=FILE: a JSON file with the connection of a database for this language"),
+    ] = None,
+) -> None:
     """Start a service, run one script in each language over HTTP, show what happened, stop it."""
-    with tempfile.TemporaryDirectory(prefix="executor-demo-") as folder, _service(Path(folder)) as client:
-        failed = [example.language for example in EXAMPLES if not _show(client, example)]
+    settings = load()
+    connections = dict(_connection(text) for text in connection or [])
+    examples, missing = _examples(settings, scan(settings.runtimes), connections)
+    with (
+        tempfile.TemporaryDirectory(prefix="executor-demo-") as folder,
+        _service(Path(folder), connections) as client,
+    ):
+        failed = [example.language for example in examples if not _show(client, example)]
         step("stopping the service")
+    for language in missing:
+        step(f"{language} was not shown: give it a database with --connection {language}=FILE")
     if failed:
         fail(f"not as it should be: {', '.join(failed)}", 1)
 
 
+def _connection(text: str) -> tuple[str, dict[str, Any]]:
+    language, equals, name = text.partition("=")
+    try:
+        found = json.loads(Path(name).read_bytes())
+    except (OSError, ValueError) as error:
+        fail(f"--connection {text!r}: {error}", 2)
+    if not equals or not isinstance(found, dict) or not {"host", "port"} <= found.keys():
+        fail(f"--connection {text!r}: write LANGUAGE=FILE; the file holds an object with host and port", 2)
+    return language, found
+
+
+def _examples(
+    settings: Settings, runtimes: Runtimes, connections: dict[str, dict[str, Any]]
+) -> tuple[list[Example], list[str]]:
+    """Each language's own example; and the languages that cannot show theirs without a database."""
+    examples, missing = [], []
+    for runtime in runtimes:
+        if runtime.example is None:
+            continue
+        if runtime.manifest.needs_server and runtime.name not in connections:
+            missing.append(runtime.name)
+            continue
+        content, database = content_of(runtime, settings), connections.get(runtime.name)
+        examples.append(Example(runtime.name, runtime.example, content, database))
+    return examples, missing
+
+
 @contextmanager
-def _service(folder: Path) -> Iterator[Client]:
-    """A service on a free port with a data directory of its own."""
+def _service(folder: Path, connections: dict[str, dict[str, Any]]) -> Iterator[Client]:
+    """A service on a free port with a data directory of its own, whose jobs reach these databases."""
     port = _free_port()
     settings = {"EXECUTOR_PORT": str(port), "EXECUTOR_DATA_DIR": str(folder), "EXECUTOR_HOST": "127.0.0.1"}
+    opened = [str(Reach(f"{to['host']}/32", (int(to["port"]),))) for to in connections.values()]
+    settings["EXECUTOR_NETWORKS"] = " ".join(opened)
     environment = {**os.environ, **settings, "EXECUTOR_LOG_LEVEL": "warning"}
     environment.pop("EXECUTOR_TOKEN", None)
     step(f"starting the service on http://127.0.0.1:{port}")
@@ -154,12 +144,13 @@ def _show(client: Client, example: Example) -> bool:
     out.print()
     out.print(
         Panel(
-            Syntax(example.content.rstrip(), example.lexer),
+            Syntax(example.content.rstrip(), Syntax.guess_lexer(example.file.name)),
             title=example.language,
             expand=False,
         )
     )
-    body = {"language": example.language, "content": example.content, "args": ARGS}
+    args = ARGS if example.database is None else {**ARGS, "database": example.database}
+    body = {"language": example.language, "content": example.content, "args": args}
     began = time.monotonic()
     job_id = client.call("POST", "/api/w/main/jobs/run/preview", body).text
     while not client.call("GET", f"/api/w/main/jobs_u/completed/get_result_maybe/{job_id}").json()[
@@ -168,17 +159,19 @@ def _show(client: Client, example: Example) -> bool:
         time.sleep(0.01)
     took = time.monotonic() - began
     job = client.call("GET", f"/api/w/main/jobs_u/get/{job_id}").json()
-    out.print(_account(job, took))
+    out.print(_account(job, took, with_database=example.database is not None))
     return bool(job["success"])
 
 
-def _account(job: dict[str, Any], took: float) -> Table:
+def _account(job: dict[str, Any], took: float, *, with_database: bool) -> Table:
     sandbox = job["sandbox"] or {}
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="dim", justify="right")
     table.add_column()
-    table.add_row("args", json.dumps(job["args"]))
-    table.add_row("log", job["logs"].rstrip())
+    hidden = {"database": "…"} if with_database else {}
+    table.add_row("args", json.dumps({**job["args"], **hidden}, ensure_ascii=False))
+    if job["logs"].strip():
+        table.add_row("log", job["logs"].rstrip())
     table.add_row("[bold]result[/]" if job["success"] else "[bold red]failed[/]", json.dumps(job["result"]))
     table.add_row("time", f"{took * 1000:.0f} ms from request to result, making the container included")
     table.add_row("container", f"{sandbox.get('container')}, made for this job and gone")
@@ -186,7 +179,7 @@ def _account(job: dict[str, Any], took: float) -> Table:
         "isolation",
         f"{sandbox.get('engine')} ({sandbox.get('runtime')}), image {sandbox.get('image')}, "
         f"user {sandbox.get('user')}, capabilities {', '.join(sandbox.get('capabilities', [])) or 'none'}, "
-        f"root {'read-only' if sandbox.get('read_only_root') else 'writable'}, network {sandbox.get('network')}",
+        f"root {'read-only' if sandbox.get('read_only_root') else 'writable'}, network {_network(sandbox)}",
     )
     table.add_row(
         "limits",
@@ -194,3 +187,8 @@ def _account(job: dict[str, Any], took: float) -> Table:
         f"{job['limits']['timeout_s']:g} s",
     )
     return table
+
+
+def _network(sandbox: dict[str, Any]) -> str:
+    reach = sandbox.get("reach")
+    return f"only to {' '.join(reach)}" if reach else str(sandbox.get("network"))

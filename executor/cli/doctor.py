@@ -6,21 +6,24 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from executor.cli.examples import ARGS, content_of
 from executor.cli.process import own_worker_id
 from executor.cli.screen import out
-from executor.containers import docker_parts, make_sandbox
-from executor.errors import EngineError, ExecutorError
-from executor.runtimes import Runtimes, scan
+from executor.containers import Parts, docker_parts, make_sandbox, make_shared
+from executor.errors import EngineError, ExecutorError, Reason
+from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.engine import EngineInfo
 from executor.sandbox.run import Cancellation, Order, Sandbox
-from executor.script import Returned, Script, resolve_limits
+from executor.sandbox.shared import Choice, SharedDirectory, Size
+from executor.script import Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load
 
 PROBE_LANGUAGE = "bash"
@@ -38,6 +41,14 @@ cat > result.json <<END
  "pids": "$(first /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max)",
  "tmp_mb": $(mib /tmp), "job_mb": $(mib /job), "core": "$(ulimit -c)", "files": "$(ulimit -n)"}
 END
+"""
+SHARED_PROBE = r"""
+mib=$(df -B1048576 --output=avail /shared | tail -n 1)
+files=$(df --output=iavail /shared | tail -n 1)
+options=$(awk '$5 == "/shared" { print $6 }' /proc/self/mountinfo)
+echo probe > /shared/probe
+test "$(cat shared/probe)" = probe
+echo "{\"mib\": $mib, \"files\": $files, \"options\": \"$options\"}" > result.json
 """
 
 
@@ -80,8 +91,12 @@ async def _examine(settings: Settings) -> list[Finding]:
             sandbox = make_sandbox(parts, Path(folder), "doctor", own_worker_id())
             findings += _engine(info)
             findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
+            findings += [await _language(settings, sandbox, runtime) for runtime in runtimes]
             findings += await _isolation(settings, sandbox, runtimes)
-            await sandbox.cleanup.settle(10)
+            findings.append(await _shared(settings, parts, sandbox, runtimes))
+            if any(runtime.manifest.network == "egress" for runtime in runtimes):
+                findings += await _egress(settings, sandbox)
+            await sandbox.close(10)
     finally:
         parts.engine.close()
     return findings
@@ -129,20 +144,35 @@ async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:
     return Finding(f"image {name}", not missing, detail, "run `executor images build`")
 
 
+async def _language(settings: Settings, sandbox: Sandbox, runtime: Runtime) -> Finding:
+    """Whether the language's example runs; one that asks a database is run without, to see it say so."""
+    name = f"language {runtime.name}"
+    if runtime.example is None:
+        return Finding(name, True, "it has no example to try")
+    order = replace(
+        _order(settings, runtime, content_of(runtime, settings)), limits=resolve_limits({}, settings.limits)
+    )
+    order = replace(order, script=replace(order.script, args=compact_json(ARGS)))
+    began = time.monotonic()
+    try:
+        outcome = await sandbox.run(order)
+    except ExecutorError as error:
+        return Finding(name, False, str(error), "run `executor images build`, then look at the engine's log")
+    took = f"{time.monotonic() - began:.1f} s"
+    if isinstance(outcome, Returned):
+        return Finding(name, True, f"its example ran in {took}")
+    if runtime.manifest.needs_server and outcome.reason is Reason.BAD_INPUT:
+        return Finding(name, True, f"its runner answered in {took}; scripts name their database")
+    return Finding(name, False, outcome.message, "build its image anew: `executor images build --fresh`")
+
+
 async def _isolation(settings: Settings, sandbox: Sandbox, runtimes: Runtimes) -> list[Finding]:
     """What a script really finds in its container, against what it was meant to find."""
     runtime = runtimes.find(PROBE_LANGUAGE)
     if runtime is None:
         return [Finding("isolation", False, f"no runtime {PROBE_LANGUAGE!r} to probe with", "add it")]
-    order = Order(
-        name=f"executor-doctor-{uuid.uuid4()}",
-        runtime=runtime,
-        script=Script(runtime.name, PROBE),
-        limits=resolve_limits(PROBE_LIMITS, settings.limits),
-        cancellation=Cancellation(settings.cancel_grace_s),
-    )
     try:
-        outcome = await sandbox.run(order)
+        outcome = await sandbox.run(_order(settings, runtime, PROBE))
     except ExecutorError as error:
         return [
             Finding(
@@ -155,6 +185,76 @@ async def _isolation(settings: Settings, sandbox: Sandbox, runtimes: Runtimes) -
     if not isinstance(outcome, Returned):
         return [Finding("a script in a container", False, outcome.message, "look at the engine's log")]
     return judge_probe(json.loads(outcome.value))
+
+
+def _order(settings: Settings, runtime: Runtime, probe: str, shared: SharedDirectory | None = None) -> Order:
+    return Order(
+        name=f"executor-doctor-{uuid.uuid4()}",
+        runtime=runtime,
+        script=Script(runtime.name, probe),
+        limits=resolve_limits(PROBE_LIMITS, settings.limits),
+        cancellation=Cancellation(settings.cancel_grace_s),
+        shared=shared,
+    )
+
+
+async def _shared(settings: Settings, parts: Parts, sandbox: Sandbox, runtimes: Runtimes) -> Finding:
+    """Which kind of shared directory works here, tried with a script, on the data directory's disk."""
+    name = "shared directories"
+    runtime = runtimes.find(PROBE_LANGUAGE)
+    if runtime is None:
+        return Finding(name, False, f"no runtime {PROBE_LANGUAGE!r} to probe with", "add it")
+    disk = settings.data_dir if settings.data_dir.is_dir() else None
+    with tempfile.TemporaryDirectory(
+        prefix="executor-doctor-", dir=disk, ignore_cleanup_errors=True
+    ) as folder:
+        Path(folder).chmod(0o711)
+        shared = make_shared(settings, parts, Path(folder), "doctor")
+        try:
+            chosen = await shared.chosen()
+            outcome = await sandbox.run(_order(settings, runtime, SHARED_PROBE, await shared.open("doctor")))
+        except ExecutorError as error:
+            return Finding(name, False, str(error), "run the service as root, or mend what the message names")
+        finally:
+            await sandbox.cleanup.settle(10)
+            shared.close("doctor")
+            await shared.settle(10)
+    if not isinstance(outcome, Returned):
+        return Finding(name, False, outcome.message, "look at the engine's log")
+    return judge_shared(json.loads(outcome.value), chosen, settings)
+
+
+def judge_shared(seen: dict[str, Any], chosen: Choice, settings: Settings) -> Finding:
+    """What a script found at /shared, against what was meant."""
+    why = f" ({'; '.join(chosen.obstacles)})" if chosen.obstacles else ""
+    least = Size.of(settings.shared_mb, settings.shared_files)
+    options = set(seen["options"].strip().split(","))
+    ok = {"nodev", "nosuid"} <= options and settings.shared_mb <= seen["mib"] <= settings.shared_mb * 1.25 + 4
+    room = f"{seen['mib']} MiB and {seen['files']} files"
+    return Finding(
+        "shared directories",
+        ok and seen["files"] >= least.files,
+        f"{chosen.kind}: {chosen.about}; {room}, {','.join(sorted(options))}{why}",
+        "the engine does not mount what it was asked to; do not run untrusted flows on this host",
+    )
+
+
+async def _egress(settings: Settings, sandbox: Sandbox) -> list[Finding]:
+    """Whether a holder can be made, with rules in force, and what the instance opens by default."""
+    egress = sandbox.egress
+    if egress is None:
+        raise AssertionError("BUG: a sandbox of the docker engine has egress")
+    tag = await egress.image_tag()
+    if not await sandbox.engine.has_image(tag):
+        return [Finding("image holder", False, f"{tag} is missing", "run `executor images build`")]
+    image = Finding("image holder", True, tag)
+    opened = " ".join(map(str, settings.reach)) or "nothing, unless a workspace's policy says so"
+    try:
+        async with egress.joined("main", settings.reach):
+            return [image, Finding("egress", True, f"a holder took its rules; jobs may reach {opened}")]
+    except EngineError as error:
+        remedy = "languages with network cannot run; the kernel needs nftables (CONFIG_NF_TABLES)"
+        return [image, Finding("egress", False, str(error), remedy)]
 
 
 def judge_probe(seen: dict[str, Any]) -> list[Finding]:

@@ -119,4 +119,4 @@ def tag(name: Annotated[str, typer.Argument(help="a language")]) -> None:
     if runtime is None:
         raise ConfigurationError(f"no language is called {name!r}; there are: {', '.join(runtimes.names())}")
     with closing(Images(settings.base_image, runtimes)) as images:
-        print(images.tag_for(runtime.name))
+        print(images.tag_for(runtime.stages[0]))

@@ -17,6 +17,7 @@ from executor.cli.process import own_worker_id, worker_is_alive
 from executor.cli.screen import err, fail
 from executor.containers import docker_parts, make_sandbox
 from executor.errors import BadInput, Reason
+from executor.reach import Reach, parse
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.run import Cancellation, Listener, Order
 from executor.script import Failed, Isolation, Limits, Outcome, Returned, Script, compact_json, resolve_limits
@@ -39,6 +40,9 @@ def run(
     args: Annotated[Path | None, typer.Option(help="a JSON file of arguments")] = None,
     language: Annotated[str | None, typer.Option(help="default: by the file's name")] = None,
     limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, as memory_mb=128")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="CIDR[:PORT,…] that a language with network may reach")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print result, usage and isolation")] = False,
 ) -> None:
     """Run a script: its log goes to stderr as it comes, its result as JSON to stdout.
@@ -49,11 +53,12 @@ def run(
     settings = load()
     try:
         runtime = find_runtime(scan(settings.runtimes), file, language)
+        reach = tuple(_reach(text) for text in allow) if allow else settings.reach
         limits = resolve_limits(dict(_pairs(limit or [], "--limit")), settings.limits)
         script = Script(runtime.name, file.read_text("utf-8"), compact_json(_arguments(args, arg or [])))
     except (BadInput, UnicodeDecodeError, ValueError) as error:
         fail(getattr(error, "detail", str(error)), 2)
-    outcome, isolation = asyncio.run(_run(settings, runtime, script, limits))
+    outcome, isolation = asyncio.run(_run(settings, runtime, script, limits, reach))
     _show(outcome, isolation, as_json)
     sys.exit(0 if isinstance(outcome, Returned) else EXIT_CODES.get(outcome.reason, 1))
 
@@ -89,8 +94,15 @@ def _pairs(pairs: list[str], option: str) -> list[tuple[str, Any]]:
     return found
 
 
+def _reach(text: str) -> Reach:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise BadInput(f"--allow {error}") from error
+
+
 async def _run(
-    settings: Settings, runtime: Runtime, script: Script, limits: Limits
+    settings: Settings, runtime: Runtime, script: Script, limits: Limits, reach: tuple[Reach, ...]
 ) -> tuple[Outcome, Isolation | None]:
     """Run it in a container that goes whatever happens to us."""
     parts = docker_parts(settings, scan(settings.runtimes))
@@ -114,10 +126,11 @@ async def _run(
                 limits=limits,
                 cancellation=cancellation,
                 listener=Listener(claimed=claimed, log=_show_log),
+                reach=reach,
             )
             outcome = await sandbox.run(order)
         finally:
-            await sandbox.cleanup.settle(SETTLE_S)
+            await sandbox.close(SETTLE_S)
             parts.engine.close()
     return outcome, seen[0] if seen else None
 

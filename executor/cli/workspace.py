@@ -1,4 +1,4 @@
-"""`executor workspace create|list|get`, on a running service."""
+"""`executor workspace create|policy|list|get`, on a running service."""
 
 from __future__ import annotations
 
@@ -29,12 +29,27 @@ def create(
     """Make a workspace."""
     body: dict[str, Any] = {"id": workspace_id, "name": name}
     if policy is not None:
-        try:
-            body["policy"] = json.loads(policy.read_bytes())
-        except (OSError, ValueError) as error:
-            fail(f"--policy {policy}: {error}", 2)
+        body["policy"] = _policy(policy)
     Client.of(load()).call("POST", "/api/workspaces/create", body)
     step(f"workspace {workspace_id} is there")
+
+
+@app.command("policy")
+def set_policy(
+    workspace_id: Annotated[str, typer.Argument(metavar="ID")],
+    file: Annotated[Path, typer.Argument(help="a JSON file: networks, images, limits, concurrency")],
+) -> None:
+    """Give a workspace another policy; what jobs may reach changes for running ones too."""
+    path = f"/api/workspaces/set_policy/{quote(workspace_id, safe='')}"
+    Client.of(load()).call("POST", path, {"policy": _policy(file)})
+    step(f"workspace {workspace_id} has this policy now")
+
+
+def _policy(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        fail(f"policy {file}: {error}", 2)
 
 
 @app.command("list")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from executor import telemetry
 from executor.errors import EngineError
-from executor.sandbox.engine import Engine
+from executor.sandbox.engine import Engine, Seen
 
 REMOVERS = 4
 RETRY_S = 5.0
@@ -39,23 +40,26 @@ class Cleanup:
 
     def discard(self, name: str) -> None:
         """The run is over: remove its container soon, whatever state it is in."""
+        self._in_background(name, self._remove)
+
+    def discard_network(self, name: str) -> None:
+        """Remove a network as soon as its last container is gone."""
+        self._in_background(name, self._remove_network)
+
+    def _in_background(self, name: str, remove: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self._living.discard(name)
         if name not in self._removing:
-            task = asyncio.create_task(self._remove(name))
-            self._removing[name] = task
+            task = self._removing[name] = asyncio.create_task(remove(name))
             task.add_done_callback(lambda _: self._removing.pop(name, None))
 
     async def _remove(self, name: str) -> None:
         async with self._slots:
-            while True:
-                try:
-                    await self._engine.remove(name)
-                    break
-                except EngineError as error:
-                    telemetry.log.warning("container not removed yet", container=name, error=str(error))
-                    await asyncio.sleep(RETRY_S)
+            await _insist(self._engine.remove, name)
         shutil.rmtree(self._folder / name, ignore_errors=True)
         telemetry.containers_removed.inc()
+
+    async def _remove_network(self, name: str) -> None:
+        await _insist(self._engine.remove_network, name)  # it may wait for removals that need a slot
 
     async def settle(self, timeout_s: float) -> None:
         """Wait until what was discarded is gone; what is not after `timeout_s` the next start reaps."""
@@ -65,22 +69,40 @@ class Cleanup:
             task.cancel()
 
     async def reap(self, is_alive: IsAlive) -> int:
-        """Remove every container of the instance that no living worker owns; give their number."""
+        """Remove every container and network of the instance that no living worker owns.
+
+        Gives the number of containers.
+        """
         reaped = 0
         for seen in await self._engine.containers(self._instance):
-            if seen.name in self._living or seen.name in self._removing:
-                continue
-            if seen.worker != self._worker and await is_alive(seen.worker):
-                continue
-            self.discard(seen.name)
-            reaped += 1
+            if await self._is_left_over(seen, is_alive):
+                self.discard(seen.name)
+                reaped += 1
+        for seen in await self._engine.networks(self._instance):
+            if await self._is_left_over(seen, is_alive):
+                self.discard_network(seen.name)
         if reaped:
             telemetry.containers_reaped.inc(reaped)
             telemetry.log.info("removing containers without an owner", count=reaped)
         return reaped
+
+    async def _is_left_over(self, seen: Seen, is_alive: IsAlive) -> bool:
+        if seen.name in self._living or seen.name in self._removing:
+            return False
+        return seen.worker == self._worker or not await is_alive(seen.worker)
 
     def sweep_folders(self) -> None:
         """Delete the directories of containers that a crash left; to be called before any run."""
         for folder in self._folder.glob("*"):
             if folder.name not in self._living:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _insist(remove: Callable[[str], Awaitable[None]], name: str) -> None:
+    """Remove it, again and again while the engine does not."""
+    while True:
+        try:
+            return await remove(name)
+        except EngineError as error:
+            telemetry.log.warning("not removed yet", name=name, error=str(error))
+            await asyncio.sleep(RETRY_S)

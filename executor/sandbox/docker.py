@@ -7,30 +7,47 @@ that asyncio reads. Transient failures of the engine are retried here and nowher
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import secrets
 import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import Mount, Ulimit
+from docker.types import IPAMConfig, IPAMPool, Mount, Ulimit
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
-from executor.sandbox.spec import ContainerSpec, Hardening
+from executor.sandbox import dockerimages
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CALL_TIMEOUT_S = 60
 RETRY_S = 20
+PULLS = 4
+"""How many images may be pulled at once; a registry that stands still holds no thread of jobs."""
 HEADER = struct.Struct(">BxxxL")
 STDOUT = 1
+JOINED = "container:"
+FINAL = (
+    "unable to find user",
+    "unable to find group",
+    "storage-opt is supported only",
+    "storage-opt is not supported",
+)
+"""What an engine says, as an error of its own, of containers that it can never make."""
 
 
 class DockerEngine:
@@ -38,8 +55,10 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, threads: int, retry_s: float = RETRY_S) -> None:
+    def __init__(self, threads: int, retry_s: float = RETRY_S, registry_config: Path | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="docker")
+        self._pulls = ThreadPoolExecutor(PULLS, thread_name_prefix="docker-pull")
+        self._registry_config = registry_config
         self._retry_s = retry_s
         self._pool_size = threads
         self._info_seen: EngineInfo | None = None
@@ -78,6 +97,18 @@ class DockerEngine:
         """Every container of the instance."""
         return await self._call(self._list, instance)
 
+    async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
+        """A bridge whose containers do not reach each other."""
+        return await self._call(self._make_network, name, labels, ipv6)
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; while containers are on it, that is tried again."""
+        await self._call(self._remove_network, name)
+
+    async def networks(self, instance: str) -> list[Seen]:
+        """Every network of the instance."""
+        return await self._call(self._list_networks, instance)
+
     async def info(self) -> EngineInfo:
         """The engine's own account of itself."""
         self._info_seen = await self._call(self._info, retry=False)
@@ -91,9 +122,31 @@ class DockerEngine:
             return False
         return True
 
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image, if the engine holds it."""
+        try:
+            return dockerimages.seen(await self._call(self._inspect_image, reference))
+        except ImageMissing:
+            return None
+
+    async def pull(self, reference: Reference) -> None:
+        """Fetch an image, with the credentials of its registry."""
+        given_up = threading.Event()
+        work = partial(dockerimages.pull, self._api(), reference, self._registry_config, given_up)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pulls, work)
+        finally:
+            given_up.set()
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """Make a container and read what lies in it."""
+        await self._call(self._create, spec)
+        return await self._call(dockerimages.files, self._api(), spec.name, path)
+
     def close(self) -> None:
         """Give up the threads; containers are not touched."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pulls.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
 
@@ -174,6 +227,37 @@ class DockerEngine:
             Seen(c["Names"][0].lstrip("/"), c["Labels"].get(LABEL_WORKER, "")) for c in found if c["Names"]
         ]
 
+    def _make_network(self, name: str, labels: Mapping[str, str], ipv6: bool) -> Bridge:
+        api = self._api()
+        try:
+            api.create_network(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                labels=dict(labels),
+                options={"com.docker.network.bridge.enable_icc": "false"},
+                enable_ipv6=ipv6,
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=private_ipv6_subnet())]) if ipv6 else None,
+            )
+        except APIError as error:
+            if error.status_code != 409:  # an earlier call may have timed out after it had worked
+                raise
+        return bridge_of(api.inspect_network(name))
+
+    def _remove_network(self, name: str) -> None:
+        try:
+            self._api().remove_network(name)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code == 403:  # a container is still on it
+                raise EngineTransient(str(error)) from error
+            raise
+
+    def _list_networks(self, instance: str) -> list[Seen]:
+        found = self._api().networks(filters={"label": f"{LABEL}={instance}"})
+        return [Seen(n["Name"], (n.get("Labels") or {}).get(LABEL_WORKER, "")) for n in found]
+
     def _info(self) -> EngineInfo:
         info = self._api().info()
         return EngineInfo(
@@ -182,10 +266,13 @@ class DockerEngine:
             runtime=info.get("DefaultRuntime", "unknown"),
             cgroup_version=info.get("CgroupVersion", "1"),
             security=tuple(info.get("SecurityOptions") or ()),
+            storage=storage(info),
+            bounds_root=bounds_root(info),
         )
 
-    def _inspect_image(self, tag: str) -> None:
-        self._api().inspect_image(tag)
+    def _inspect_image(self, tag: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._api().inspect_image(tag)
+        return found
 
 
 def translated(act: Callable[..., T], args: tuple[Any, ...]) -> T:
@@ -198,11 +285,37 @@ def translated(act: Callable[..., T], args: tuple[Any, ...]) -> T:
         message = f"docker engine: {error.explanation or error}"
         if error.status_code == 404 and "No such image" in message:
             raise ImageMissing(message) from error
-        if error.status_code is None or error.status_code >= 500:
+        is_final = any(said in message for said in FINAL)
+        if not is_final and (error.status_code is None or error.status_code >= 500):
             raise EngineTransient(message) from error
         raise EngineError(message) from error
     except (requests.ConnectionError, requests.Timeout, ConnectionError, DockerException) as error:
         raise EngineUnreachable(f"no docker engine answers: {error}") from error
+
+
+def private_ipv6_subnet() -> str:
+    """A range of its own among the private ones (RFC 4193); older engines do not choose one themselves."""
+    return str(ipaddress.IPv6Network((bytes([0xFD]) + secrets.token_bytes(7) + bytes(8), 64)))
+
+
+def bridge_of(network: dict[str, Any]) -> Bridge:
+    """What the engine tells of a network, without the length that some give with a gateway."""
+    pools = network["IPAM"]["Config"]
+    return Bridge(
+        tuple(pool["Subnet"] for pool in pools),
+        tuple(pool["Gateway"].partition("/")[0] for pool in pools if pool.get("Gateway")),
+    )
+
+
+def storage(info: Mapping[str, Any]) -> str:
+    """How the engine keeps containers' files, for people."""
+    beneath = dict(info.get("DriverStatus") or ()).get("Backing Filesystem")
+    return f"{info.get('Driver', 'unknown')}{f' on {beneath}' if beneath else ''}"
+
+
+def bounds_root(info: Mapping[str, Any]) -> bool:
+    """Whether the engine may bound a root's size; of xfs only the mount's quota, hidden here, decides."""
+    return info.get("Driver") in ("btrfs", "zfs") or storage(info) == "overlay2 on xfs"
 
 
 def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
@@ -211,14 +324,17 @@ def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
         image=spec.image,
         command=None,
         entrypoint=list(spec.entrypoint) or None,
-        hostname=spec.hostname,
-        user=f"{spec.hardening.uid}:{spec.hardening.gid}",
+        hostname=None if spec.network.startswith(JOINED) else spec.hostname,  # it has the other's
+        user=spec.hardening.user or f"{spec.hardening.uid}:{spec.hardening.gid}",
+        environment=dict(spec.environment) or None,
+        working_dir=spec.folder,
         stdin_open=True,
         labels=dict(spec.labels),
         host_config=host_config(api, spec),
     )
     # `StdinOnce`: when our connection is gone, PID 1 reads the end of its stdin and ends the job.
     config.update(StdinOnce=True, AttachStdin=True, AttachStdout=True, AttachStderr=False)
+    config["Healthcheck"] = {"Test": ["NONE"]}  # an image's own would run beside the script
     return config
 
 
@@ -228,6 +344,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     mounts = [
         Mount(bind.path, str(bind.source), type="bind", read_only=not bind.writable) for bind in spec.binds
     ]
+    mounts += [Mount(volume.path, volume.name, type="volume", no_copy=True) for volume in spec.volumes]
     config: dict[str, Any] = api.create_host_config(
         network_mode=spec.network,
         ipc_mode=hard.ipc,
@@ -240,6 +357,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
         cap_add=list(hard.capabilities),
         security_opt=security_options(hard),
         read_only=hard.read_only_root,
+        storage_opt=None if hard.root_bytes is None else {"size": str(hard.root_bytes)},
         tmpfs={t.path: tmpfs_options(t.size_bytes, t.inodes, t.mode, t.executable, hard) for t in hard.tmpfs},
         ulimits=[
             Ulimit(name="nofile", soft=hard.open_files, hard=hard.open_files),

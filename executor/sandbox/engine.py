@@ -5,13 +5,15 @@ The docker engine and the fake implement it; the rest of `sandbox` knows nothing
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from executor.sandbox.spec import ContainerSpec
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 LABEL = "executor"  # value: the instance
-LABEL_ROLE = "executor.role"  # job | pool | holder | compile
+LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools
 LABEL_WORKER = "executor.worker"  # the process that made the container
 
 
@@ -32,6 +34,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Bridge:
+    """A network of the engine's: its address ranges, and the host's addresses on it."""
+
+    subnets: tuple[str, ...]
+    gateways: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What `doctor`, `/ready` and the job record say of an engine."""
 
@@ -40,6 +50,9 @@ class EngineInfo:
     runtime: str
     cgroup_version: str
     security: tuple[str, ...]
+    storage: str = "unknown"
+    bounds_root: bool = False
+    """Whether it may be able to give a container a writable root of a certain size."""
 
 
 class Channel(Protocol):
@@ -87,11 +100,29 @@ class Engine(Protocol):
     async def containers(self, instance: str) -> list[Seen]:
         """Every container, running or not, that carries the instance's label."""
 
+    async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
+        """Make a bridge of this name, on which containers do not reach each other; an existing one is taken."""
+
+    async def remove_network(self, name: str) -> None:
+        """Remove the network once no container is on it, as often as asked, also one that never was."""
+
+    async def networks(self, instance: str) -> list[Seen]:
+        """Every network that carries the instance's label."""
+
     async def info(self) -> EngineInfo:
         """Ask the engine about itself; raises EngineUnreachable when it does not answer."""
 
     async def has_image(self, tag: str) -> bool:
         """Whether the image is there, so that a start would not fail for it."""
+
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image of this completed name or id, if the engine has it."""
+
+    async def pull(self, reference: Reference) -> None:
+        """Fetch an image from its registry; given up when cancelled. Raises PullFailed."""
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """What the image of `spec` has at `path`, as a tar; makes that container, and never starts it."""
 
     def close(self) -> None:
         """Give up connections and threads."""

@@ -8,21 +8,28 @@ A script steers it. Its content is a JSON array of steps, done in order:
 `{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
 script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
-those the engine does not have; that many next runs as `losses` says end without a word.
+those the engine does not have; that many next runs as `losses` says end without a word. `images`
+are other images that it has, by completed name, `registry` those that can be pulled. `refused_rules`
+is what holders answer instead of `ok`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
+import tarfile
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.errors import EngineError, EngineTransient, ImageMissing
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, EngineInfo, Seen
+from executor.errors import EngineError, EngineTransient, ImageMissing, PullFailed
+from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
-from executor.sandbox.spec import ContainerSpec
+from executor.sandbox.references import Reference
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 
 @dataclass
@@ -35,6 +42,7 @@ class FakeContainer:
     task: asyncio.Task[None] | None = None
     oom_killed: bool = False
     signals: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
 
     def say(self, **frame: Any) -> None:
         """Send a frame."""
@@ -91,6 +99,15 @@ class FakeEngine:
         self.remove_failures: deque[EngineError] = deque()
         self.missing_images: set[str] = set()
         self.losses = 0
+        self.bridges: dict[str, Mapping[str, str]] = {}
+        self.refused_rules: str | None = None
+        self._removed = asyncio.Event()
+        self.images: dict[str, ImageSeen] = {}
+        self.registry: dict[str, ImageSeen] = {}
+        self.pull_s = 0.0
+        self.can_bound_root = False
+        self.pulls: list[str] = []
+        self.read: list[ContainerSpec] = []
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
@@ -100,12 +117,24 @@ class FakeEngine:
             raise ImageMissing(f"no such image: {spec.image}")
         if spec.name in self.living:
             raise AssertionError(f"BUG: the container name {spec.name} is in use")
+        self._check_network(spec.network)
         container = self.living[spec.name] = FakeContainer(spec)
         self.started.append(spec)
         container.task = asyncio.create_task(self._live(container))
         return FakeChannel(container)
 
+    async def _hold(self, container: FakeContainer) -> None:
+        """Take rules as a holder does, but for those that should be refused."""
+        await asyncio.sleep(self.boot_s)
+        while True:
+            rules = base64.b64decode(await container.inbox.get()).decode()
+            if self.refused_rules is None:
+                container.rules.append(rules)
+            container.outbox.put_nowait(f"{self.refused_rules or 'ok'}\n".encode())
+
     async def _live(self, container: FakeContainer) -> None:
+        if container.spec.labels.get(LABEL_ROLE) == "holder":
+            await self._hold(container)
         await asyncio.sleep(self.boot_s)
         container.say(type="ready")
         job = json.loads(await container.inbox.get())
@@ -194,6 +223,35 @@ class FakeEngine:
             raise self.remove_failures.popleft()
         await self.kill(name)
         self.living.pop(name, None)
+        self._removed.set()
+
+    def _check_network(self, network: str) -> None:
+        joined = self.living.get(network.removeprefix("container:"))
+        is_joined = joined is not None and joined.task is not None and not joined.task.done()
+        if not is_joined and network not in self.bridges and network != "none":
+            raise EngineError(f"cannot join {network}")
+
+    async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
+        """Take note of a network."""
+        if self.failures:
+            raise self.failures.popleft()
+        self.bridges[name] = dict(labels)
+        return Bridge(("172.30.0.0/16",), ("172.30.0.1",))
+
+    async def remove_network(self, name: str) -> None:
+        """Forget the network, on which no container may be any more."""
+        while any(container.spec.network == name for container in self.living.values()):
+            self._removed.clear()
+            await self._removed.wait()
+        self.bridges.pop(name, None)
+
+    async def networks(self, instance: str) -> list[Seen]:
+        """The networks of the instance."""
+        return [
+            Seen(name, labels[LABEL_WORKER])
+            for name, labels in self.bridges.items()
+            if labels[LABEL] == instance
+        ]
 
     async def containers(self, instance: str) -> list[Seen]:
         """The containers of the instance."""
@@ -207,7 +265,34 @@ class FakeEngine:
         """A fake engine is always there."""
         if self.failures:
             raise EngineTransient(str(self.failures[0]))
-        return EngineInfo("fake", "0", "fake", "2", ())
+        return EngineInfo("fake", "0", "fake", "2", (), bounds_root=self.can_bound_root)
+
+    async def image(self, reference: str) -> ImageSeen | None:
+        """The image as the test has described it; an image of ours is there without that."""
+        if reference in self.missing_images:
+            return None
+        if reference.startswith("image-of-"):
+            return ImageSeen(f"sha256:{reference}")
+        return self.images.get(reference)
+
+    async def pull(self, reference: Reference) -> None:
+        """Take the image out of the registry that the test has filled."""
+        self.pulls.append(str(reference))
+        await asyncio.sleep(self.pull_s)
+        if str(reference) not in self.registry:
+            raise PullFailed(f"manifest for {reference} not found")
+        self.images[str(reference)] = self.registry[str(reference)]
+
+    async def files(self, spec: ContainerSpec, path: str) -> bytes:
+        """A tar of what is in every image of ours."""
+        self.read.append(spec)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            for name, text, mode in (("jobinit", b"jobinit", 0o555), ("runtime/runner.x", b"runner", 0o644)):
+                entry = tarfile.TarInfo(f"{path.strip('/')}/{name}")
+                entry.size, entry.mode = len(text), mode
+                tar.addfile(entry, io.BytesIO(text))
+        return content.getvalue()
 
     async def has_image(self, tag: str) -> bool:
         """It has every image but the missing ones."""

@@ -6,6 +6,9 @@ engines apply what it says. tests/unit/test_hardening.py states what holds for e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from executor.runtimes import Runtime
 from executor.sandbox.spec import Hardening, Tmpfs
 from executor.script import Limits
@@ -14,9 +17,13 @@ MIB = 1024 * 1024
 JOB_UID = 65532
 """The one unprivileged user and group of all languages, so that steps can share files."""
 
+HOLDER_CAPABILITIES = ("NET_ADMIN",)
+"""What loading the rules of its own network takes; no job ever runs in a holder."""
+
 INODES_PER_MB = 256
 SHM_BYTES_MAX = 16 * MIB
 OPEN_FILES = 1024
+SHARED = "/shared"
 CPUS_MIN = 0.01
 """The least share of a core that the kernel can enforce; engines take less for no limit at all."""
 
@@ -35,16 +42,18 @@ def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
     )
 
 
-def harden(runtime: Runtime, limits: Limits) -> Hardening:
+def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) -> Hardening:
     """Confine a container of this language under these limits; nothing else is ever granted.
 
     No capabilities, no way to gain any, a read-only root, no swap, no network unless the manifest
-    has it, and every writable place bounded in bytes and inodes.
+    has it, and every writable place bounded in bytes and inodes. With a run's shared directory, of
+    `shared_bytes`, there is no private one, and a file may be as big as that directory.
     """
     bounded = effective_limits(runtime, limits)
     memory_bytes = bounded.memory_mb * MIB
     tmp_bytes = bounded.tmp_mb * MIB
     inodes = max(1024, bounded.tmp_mb * INODES_PER_MB)
+    private = ("/job", "/tmp", SHARED) if shared_bytes is None else ("/job", "/tmp")
     return Hardening(
         uid=JOB_UID,
         gid=JOB_UID,
@@ -53,14 +62,10 @@ def harden(runtime: Runtime, limits: Limits) -> Hardening:
         cpus=bounded.cpus,
         pids=bounded.pids,
         open_files=OPEN_FILES,
-        file_bytes=tmp_bytes,
+        file_bytes=max(tmp_bytes, shared_bytes or 0),
         core_bytes=0,
         shm_bytes=min(tmp_bytes, SHM_BYTES_MAX),
-        tmpfs=(
-            Tmpfs("/job", tmp_bytes, inodes),
-            Tmpfs("/tmp", tmp_bytes, inodes),
-            Tmpfs("/shared", tmp_bytes, inodes),
-        ),
+        tmpfs=tuple(Tmpfs(path, tmp_bytes, inodes) for path in private),
         network=runtime.manifest.network,
         ipc="private",
         capabilities=(),
@@ -69,3 +74,46 @@ def harden(runtime: Runtime, limits: Limits) -> Hardening:
         log_driver="none",
         seccomp="engine-default",
     )
+
+
+def harden_holder() -> Hardening:
+    """Confine a holder: root with one capability, which counts in its own network only."""
+    return Hardening(
+        uid=0,
+        gid=0,
+        memory_bytes=64 * MIB,
+        swap_bytes=0,
+        cpus=1.0,
+        pids=32,
+        open_files=OPEN_FILES,
+        file_bytes=MIB,
+        core_bytes=0,
+        shm_bytes=MIB,
+        tmpfs=(),
+        network="egress",
+        ipc="private",
+        capabilities=HOLDER_CAPABILITIES,
+        no_new_privileges=True,
+        read_only_root=True,
+        log_driver="none",
+        seccomp="engine-default",
+    )
+
+
+def widen(hard: Hardening, *, user: str | None, writable: bool, volumes: Sequence[str]) -> Hardening:
+    """The same for an image that the script chose, with what its header may ask for and no more.
+
+    `user` is the image's own user: then every tmpfs is open to all, because nobody else is in the
+    container, and a name's number is known to the image only. A root it can write on is as big as a
+    tmpfs may be. The image's volumes, which would be directories without bounds on the host, become
+    tmpfs too.
+    """
+    places = {tmpfs.path: tmpfs for tmpfs in hard.tmpfs}
+    model = hard.tmpfs[0]
+    tmpfs = [*hard.tmpfs, *(replace(model, path=path) for path in volumes if path not in places)]
+    if user is not None:
+        hard = replace(hard, user=user)
+        tmpfs = [replace(place, mode="1777") for place in tmpfs]
+    if writable:
+        hard = replace(hard, read_only_root=False, root_bytes=model.size_bytes)
+    return replace(hard, tmpfs=tuple(tmpfs))

@@ -111,7 +111,8 @@ def runtime_dockerfile(runtime: Runtime, dockerfile: str) -> str:
 
 def runtime_files(runtime: Runtime) -> dict[str, File]:
     """The files of a language's folder that its image holds."""
-    return folder_files(runtime.folder, "runtime/", NOT_IN_IMAGE)
+    examples = {path.name for path in runtime.folder.glob("example.*")}
+    return folder_files(runtime.folder, "runtime/", NOT_IN_IMAGE | examples)
 
 
 def packed(files: Mapping[str, File]) -> bytes:

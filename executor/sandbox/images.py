@@ -29,7 +29,7 @@ from executor.sandbox import distro, hostsettings, imagebuild
 from executor.sandbox.docker import translated
 from executor.sandbox.imagebuild import IMAGE_LABEL, INPUTS_LABEL, File, Recipe
 
-DISTRO, BUILDER, BASE = "distro", "builder", "base"
+DISTRO, BUILDER, BASE, HOLDER = "distro", "builder", "base", "holder"
 CA_FILE = "host/ca-certificates.crt"
 PIP_FILE = "host/pip.conf"
 HOST_FILES = {BUILDER: (CA_FILE, PIP_FILE), BASE: (CA_FILE,)}
@@ -152,7 +152,7 @@ class Images:
         for name in self._shared:
             recipes[name] = self._shared_recipe(name, parents)
             parents[name.upper()] = recipes[name].tag
-        for runtime in sorted(self._runtimes, key=lambda r: r.name):
+        for runtime in sorted((r for r in self._runtimes if r.has_own_image), key=lambda r: r.name):
             recipes[runtime.name] = _runtime_recipe(runtime, parents)
         return recipes
 
@@ -218,7 +218,9 @@ class Images:
 
     @staticmethod
     def _images_of(runtimes: Iterable[Runtime]) -> list[str]:
-        return sorted({stage.image_name for runtime in runtimes for stage in runtime.stages})
+        found = list(runtimes)
+        holders = {HOLDER} if any(runtime.manifest.network == "egress" for runtime in found) else set()
+        return sorted({stage.image_name for runtime in found for stage in runtime.stages} | holders)
 
     def _is_any_due(self, wanted: list[str]) -> bool:
         return any(_needs_building(plan) for plan in self._plans(self._recipes) if plan.name in wanted)

@@ -10,19 +10,23 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.errors import EngineError, EngineTransient, ImageMissing, Reason
+from executor.reach import Reach
 from executor.runtimes import Runtime
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.egress import OFFLINE, Egress, Joined
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Channel, Engine
 from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready, job_line, signal_line
-from executor.sandbox.hardening import effective_limits, harden
-from executor.sandbox.spec import Bind, ContainerSpec
-from executor.sandbox.verdict import Account, judge
+from executor.sandbox.hardening import effective_limits
+from executor.sandbox.shared import SharedDirectory
+from executor.sandbox.spec import Bind, ContainerSpec, Place, Volume
+from executor.sandbox.verdict import Account, judge, out_of_memory
 from executor.script import Failed, Isolation, Limits, Outcome, Script
 
 INLINE_ARGS_BYTES_MAX = 1024 * 1024
@@ -32,6 +36,10 @@ OVERTIME_S = 0.5
 """jobinit ends a script at its time limit; this much later we end its container ourselves."""
 STREAM_END_S = 10
 """How long a killed container's stream may take to end."""
+CLOSED = (
+    "--- workspace {workspace} may reach nothing over the network: open it with `networks` in its policy, "
+    "with EXECUTOR_NETWORKS, or with --allow of `executor run` ---\n"
+)
 INBOX = "/executor/in"
 ARGS_FILE = "args.json"
 PROGRAM_FILE = "program"
@@ -73,6 +81,12 @@ class Order:
     listener: Listener = Listener()
     workspace: str = "main"
     role: Literal["job", "compile"] = "job"
+    shared: SharedDirectory | None = None
+    """The run's directory at /shared; without one the job has an empty one of its own."""
+    reach: tuple[Reach, ...] = ()
+    """What the script may reach if its language has egress; nothing else is ever reached."""
+    images: tuple[str, ...] | None = None
+    """Patterns of the images that the workspace's policy allows; None: all that the instance does."""
 
     @property
     def args_as_file(self) -> bool:
@@ -104,6 +118,17 @@ class Compiler(Protocol):
         """Put the order's program at `target`, compiling it by `run` if need be; or say why there is none."""
 
 
+class Finder(Protocol):
+    """Finds where a script runs; executor.sandbox.places is the one."""
+
+    async def find(self, order: Order) -> Place | Failed:
+        """The place, with its image on the engine, if it is not ours; or why there is none."""
+
+
+class NotStarted(EngineTransient):
+    """A container never became ready; in an image of ours that passes, in another it is that image."""
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """Runs scripts in containers of `engine`; `folder` holds the containers' own directories."""
@@ -115,6 +140,8 @@ class Sandbox:
     instance: str
     worker: str
     compiler: Compiler
+    places: Finder
+    egress: Egress | None = None
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
@@ -124,51 +151,90 @@ class Sandbox:
         EngineError when the engine refuses for good.
         """
         order = replace(order, limits=effective_limits(order.runtime, order.limits))
-        image = await self.image_of(order.runtime)
+        place = await self.places.find(order)
+        if isinstance(place, Failed):
+            return place
         self.cleanup.owns(order.name)
         try:
-            spec = self._spec(order, image)
+            spec = self._spec(order, place)
             if order.runtime.compiler is not None:
                 program = self.folder / order.name / PROGRAM_FILE
                 if (failed := await self.compiler.provide(order, self.run, program)) is not None:
                     return failed
-            return await self._live(spec, order)
+            async with self._network(order) as joined:
+                return await self._live(spec, order, place, joined)
         except ImageMissing as error:
+            if place.is_foreign:
+                return Failed(Reason.IMAGE_NOT_FOUND, f"image {place.shown} was removed from this host")
             raise EngineError(
-                f"the image of {order.runtime.name} ({image}) is missing; run `executor images build`"
+                f"the image of {order.runtime.name} ({place.image}) is missing; run `executor images build`"
             ) from error
         finally:
             self.cleanup.discard(order.name)
 
-    def _spec(self, order: Order, image: str) -> ContainerSpec:
+    def _spec(self, order: Order, place: Place) -> ContainerSpec:
         inbox = self.folder / order.name
         inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
         if order.args_as_file:
             (inbox / ARGS_FILE).write_bytes(order.script.args)
+        shared = order.shared.mount if order.shared else None
         return ContainerSpec(
             name=order.name,
-            image=image,
-            hardening=harden(order.runtime, order.limits),
-            entrypoint=tuple(order.runtime.jobinit_argv),
+            image=place.image,
+            hardening=place.hardening,
+            entrypoint=place.entrypoint,
+            environment=place.environment,
+            folder=place.folder,
             labels={LABEL: self.instance, LABEL_ROLE: order.role, LABEL_WORKER: self.worker},
-            binds=(Bind(inbox.resolve(), INBOX),),
+            binds=(
+                Bind(inbox.resolve(), INBOX),
+                *place.binds,
+                *((shared,) if isinstance(shared, Bind) else ()),
+            ),
+            volumes=(shared,) if isinstance(shared, Volume) else (),
         )
 
-    async def _live(self, spec: ContainerSpec, order: Order) -> Outcome:
+    async def close(self, timeout_s: float) -> None:
+        """Give up all networks, and wait until every container is gone, at most `timeout_s` seconds."""
+        if self.egress is not None:
+            self.egress.close()
+        await self.cleanup.settle(timeout_s)
+
+    def _network(self, order: Order) -> AbstractAsyncContextManager[Joined]:
+        if order.runtime.manifest.network == "none":
+            return nullcontext(OFFLINE)
+        if self.egress is None:
+            raise EngineError(f"this sandbox has no network for {order.runtime.name}")
+        return self.egress.joined(order.workspace, order.reach)
+
+    async def _live(self, spec: ContainerSpec, order: Order, place: Place, joined: Joined) -> Outcome:
+        spec = replace(spec, network=joined.network, binds=(*spec.binds, *joined.binds))
         began = time.monotonic()
-        channel = await self.engine.start(spec)
+        try:
+            channel = await self.engine.start(spec)
+        except (EngineTransient, ImageMissing):
+            raise
+        except EngineError as error:
+            return _unfit(place, error)
         try:
             account = Account(order.runtime, order.limits, order.listener.log, order.listener.stream)
             frames = Frames(channel, order.limits)
-            await _await_ready(frames, account)
+            try:
+                await _await_ready(frames, account)
+            except NotStarted as error:
+                if place.is_foreign and out_of_memory(account):
+                    return judge(account)
+                return _unfit(place, error)
             telemetry.start_seconds.labels(self.engine.name).observe(time.monotonic() - began)
             if order.listener.claimed is not None:
-                await order.listener.claimed(self._isolation(spec))
+                await order.listener.claimed(self._isolation(spec, place, joined))
             await channel.send(order.job_line())
             await self._converse(frames, channel, account, order)
             if account.exit is None:
                 await self._explain_lost_stream(account, order.name)
-            return judge(account)
+            outcome = judge(account)
+            _explain_closed_network(outcome, order, joined)
+            return outcome
         finally:
             channel.close()
 
@@ -217,21 +283,30 @@ class Sandbox:
         if not account.oom_killed:
             raise EngineTransient("the container's stream ended before the script did")
 
-    def _isolation(self, spec: ContainerSpec) -> Isolation:
+    def _isolation(self, spec: ContainerSpec, place: Place, joined: Joined) -> Isolation:
         hard = spec.hardening
         return Isolation(
             engine=self.engine.name,
-            image=spec.image,
+            image=place.shown,
             runtime=self.engine.runtime,
             network=hard.network,
-            user=f"{hard.uid}:{hard.gid}",
+            user=hard.user or f"{hard.uid}:{hard.gid}",
             capabilities=hard.capabilities,
             read_only_root=hard.read_only_root,
             memory_mb=hard.memory_bytes // (1024 * 1024),
             cpus=hard.cpus,
             pids=hard.pids,
             container=spec.name,
+            reach=tuple(map(str, joined.reach)),
         )
+
+
+def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> None:
+    """A script that failed where nothing can be reached may have failed for just that."""
+    is_closed = joined is not OFFLINE and not joined.reach
+    failed = isinstance(outcome, Failed) and outcome.reason is Reason.SCRIPT_ERROR
+    if is_closed and failed and order.listener.log is not None:
+        order.listener.log(CLOSED.format(workspace=order.workspace))
 
 
 class Frames:
@@ -263,9 +338,16 @@ async def _await_ready(frames: Frames, account: Account) -> None:
                     return
                 account.take(frame)
     except TimeoutError:
-        raise EngineTransient(f"the container was not ready after {BOOT_S} s") from None
+        raise NotStarted(f"the container was not ready after {BOOT_S} s") from None
     said = account.error.message if account.error else "its output ended"
-    raise EngineTransient(f"the container ended before it was ready: {said}")
+    raise NotStarted(f"the container ended before it was ready: {said}")
+
+
+def _unfit(place: Place, error: EngineError) -> Failed:
+    """Nothing starts in the image: of one that the script chose that is the script's failure, else ours."""
+    if not place.is_foreign:
+        raise error
+    return Failed(Reason.BAD_INPUT, f"image {place.shown} cannot run this script: {error}")
 
 
 async def _listen(frames: Frames, account: Account) -> None:

@@ -28,6 +28,14 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A volume of the engine's own, by its name, shown writable in the container."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Hardening:
     """Everything that confines a container; `executor.sandbox.hardening.harden` decides it."""
 
@@ -49,6 +57,10 @@ class Hardening:
     read_only_root: bool
     log_driver: str
     seccomp: str
+    user: str = ""
+    """The image's own user, in its words; empty: uid and gid above."""
+    root_bytes: int | None = None
+    """The size of a writable root; None: the root is as the image has it."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +75,34 @@ class ContainerSpec:
     hostname: str = "job"
     network: str = "none"  # or `container:NAME`, whose network it joins
     entrypoint: tuple[str, ...] = ()  # empty: the image's own
+    volumes: tuple[Volume, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)  # over the image's own
+    folder: str | None = None  # where PID 1 starts; None: the image's own
+
+
+@dataclass(frozen=True)
+class ImageSeen:
+    """An image that the engine has: its id, the `NAME@DIGEST` it came by, what it says of itself."""
+
+    id: str
+    digests: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: str = ""
+    folder: str = ""
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a script runs: the image, how it is started there and confined; `shown` is for people."""
+
+    image: str
+    shown: str
+    entrypoint: tuple[str, ...]
+    hardening: Hardening
+    binds: tuple[Bind, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+    is_foreign: bool = False
+    """Whether the image is not ours, so that it is to blame if nothing starts in it."""

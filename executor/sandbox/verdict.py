@@ -116,7 +116,7 @@ def _own_end(account: Account) -> Outcome:
     end, error = account.exit, account.error
     if account.result is not None and error is None and end is not None and end.code == 0:
         return Returned(account.result, account.usage, "".join(account.stream))
-    if _out_of_memory(account):
+    if out_of_memory(account):
         limit = account.limits.memory_mb
         return _failed(
             account,
@@ -136,7 +136,8 @@ def _own_end(account: Account) -> Outcome:
     return _failed(account, Reason.SCRIPT_ERROR, _death(account))
 
 
-def _out_of_memory(account: Account) -> bool:
+def out_of_memory(account: Account) -> bool:
+    """Whether the memory limit, or the runtime's own derived from it, ended the script."""
     if account.oom_killed:
         return True
     end = account.exit

@@ -102,13 +102,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the database's tables up to this version of the package; safe to repeat."""
+def migrate(engine: Engine, version: str = "head") -> None:
+    """Bring the database's tables up to this version of the package, or an earlier one; safe to repeat."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, version)
 
 
 async def insist(act: Callable[[], Awaitable[T]]) -> T:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
+from executor.reach import Reach
 from executor.script import check_limits
 from executor.settings import Bound, LimitBounds
 
+NETWORKS_MAX = 256
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -26,17 +27,25 @@ class Network(BaseModel):
     @classmethod
     def _is_network(cls, cidr: str) -> str:
         try:
-            return str(ipaddress.ip_network(cidr))
+            return Reach(cidr).cidr
         except ValueError as error:
             raise ValueError(f"{error}; write for example 10.0.0.0/8") from error
 
+    @property
+    def reach(self) -> Reach:
+        """The range as a plain value."""
+        return Reach(self.cidr, tuple(self.ports))
+
 
 class Policy(BaseModel):
-    """`networks` for egress, `images` allowed (patterns; absent: the instance's), maxima, concurrency."""
+    """`networks` for egress, `images` allowed (patterns), maxima, concurrency.
+
+    Where `networks` or `images` are absent, the instance's count; an empty list allows none.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    networks: list[Network] = []
+    networks: Annotated[list[Network], Field(max_length=NETWORKS_MAX)] | None = None
     images: list[str] | None = None
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from executor.errors import BadInput, Conflict, NotFound
+from executor.reach import Reach
 from executor.settings import LimitBounds
 from executor.storage.database import Database
 from executor.storage.tables import workspaces
@@ -31,9 +33,11 @@ class Workspace:
 class Workspaces:
     """The instance's workspaces, cached: they are few, read by every request, and rarely change."""
 
-    def __init__(self, database: Database, bounds: LimitBounds) -> None:
+    def __init__(self, database: Database, bounds: LimitBounds, reach: tuple[Reach, ...] = ()) -> None:
         self._database = database
         self._bounds = bounds
+        self._reach = reach  # where a policy does not say what may be reached
+        self.on_change: Callable[[str], Awaitable[None]] | None = None
         self._cache: dict[str, Workspace] = {}
 
     async def load(self, now: int) -> None:
@@ -59,6 +63,19 @@ class Workspaces:
             raise Conflict(
                 f"id: a workspace {workspace_id!r} exists already", field="id", remedy="choose another id"
             ) from None
+        return workspace
+
+    async def set_policy(self, workspace_id: str, policy: Policy) -> Workspace:
+        """Give a workspace another policy. Raises NotFound, and BadInput for a wrong policy.
+
+        What jobs may reach changes at once, for running ones too; the rest counts for jobs to come.
+        """
+        workspace = replace(self.get(workspace_id), policy=policy)
+        check_policy(policy, self._bounds)
+        await self._database.write(_update_policy, workspace)
+        self._cache[workspace_id] = workspace
+        if self.on_change is not None:
+            await self.on_change(workspace_id)
         return workspace
 
     async def _store(self, workspace: Workspace) -> None:
@@ -90,6 +107,19 @@ class Workspaces:
         workspace = self._cache.get(workspace_id)
         return workspace.policy.concurrency if workspace else None
 
+    def reach(self, workspace_id: str) -> tuple[Reach, ...]:
+        """What the workspace's jobs with egress may reach: its policy's networks, else the instance's."""
+        workspace = self._cache.get(workspace_id)
+        if workspace is None or workspace.policy.networks is None:
+            return self._reach
+        return tuple(network.reach for network in workspace.policy.networks)
+
+    def images(self, workspace_id: str) -> tuple[str, ...] | None:
+        """Patterns of the images that the workspace's jobs may name; None: those of the instance."""
+        workspace = self._cache.get(workspace_id)
+        patterns = workspace.policy.images if workspace else None
+        return None if patterns is None else tuple(patterns)
+
 
 def _all(connection: Connection) -> list[Workspace]:
     return [_workspace(row) for row in connection.execute(select(workspaces))]
@@ -104,6 +134,11 @@ def _insert(connection: Connection, workspace: Workspace) -> None:
             created_at=workspace.created_at,
         )
     )
+
+
+def _update_policy(connection: Connection, workspace: Workspace) -> None:
+    stored = workspace.policy.model_dump_json()
+    connection.execute(update(workspaces).where(workspaces.c.id == workspace.id).values(policy=stored))
 
 
 def _workspace(row: Row[tuple[str, str, str, int]]) -> Workspace:

@@ -23,6 +23,9 @@ func (e mainEnd) succeeded() bool {
 	return e.gone && e.status.Exited() && e.status.ExitStatus() == 0
 }
 
+// exitedWith is the status of a process that ended so.
+func exitedWith(code int) syscall.WaitStatus { return syscall.WaitStatus(code << 8) }
+
 // String is for people.
 func (e mainEnd) String() string {
 	switch {
@@ -83,6 +86,10 @@ func (s *supervisor) outcome(end mainEnd) outcome {
 		message := fmt.Sprintf("the runner ended before a job came: %v, last log lines:\n%s", end, s.book.lastText())
 		return outcome{failure: ownTrouble(message)}
 	case s.stopped != "":
+		return outcome{}
+	case s.fromStdout && end.succeeded():
+		return s.written.outcome(s.job.Limits.ResultBytes)
+	case s.fromStdout:
 		return outcome{}
 	case !s.fromOutput:
 		return channelOutcome(s.channel.text, end.succeeded(), s.job.Limits.ResultBytes)

@@ -55,6 +55,7 @@ type setup struct {
 	processOne bool
 	flags      string
 	runner     string // a shell script
+	program    string // what runs instead of it
 	prepare    func(root string)
 }
 
@@ -83,7 +84,12 @@ func (how setup) start(t *testing.T) *running {
 		runner = shellRunner
 	}
 	line := []string{must(os.Executable()), "--root", r.root, "--source", "main.sh"}
-	line = append(append(line, strings.Fields(how.flags)...), "--", "sh", "-c", runner)
+	line = append(append(line, strings.Fields(how.flags)...), "--")
+	if how.program != "" {
+		line = append(line, how.program)
+	} else {
+		line = append(line, "sh", "-c", runner)
+	}
 	if how.processOne {
 		line = append(append([]string{}, asProcessOne...), line...)
 	}
@@ -215,6 +221,14 @@ func (d report) mustExit(t *testing.T, how string) {
 	}
 	if d.exit.Stopped != nil && (d.value != "" || d.failure != nil) {
 		t.Error("a stopped job must have neither result nor error")
+	}
+}
+
+// mustEndWith checks only who stopped the job.
+func (d report) mustEndWith(t *testing.T, stopped string) {
+	t.Helper()
+	if d.exit == nil || d.exit.Stopped == nil || *d.exit.Stopped != stopped || d.value != "" {
+		t.Errorf("not stopped by %s: %+v", stopped, d.exit)
 	}
 }
 

@@ -86,7 +86,14 @@ func TestParseOptions(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v %v", got, err)
 	}
+	got, err = parseOptions(strings.Fields("--source a --result stdout --stdin args --dir /x -- ./prog -- y"))
+	want = options{source: "a", fromStdout: true, argsOnStdin: true, dir: "/x", root: "/", runner: strings.Fields("./prog -- y")}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v", got, err)
+	}
 	for _, line := range []string{
+		"--source a --result stdout -- sh", "--source a --stdin args -- sh", "--source a --dir x -- sh",
+		"--source a --result stdout --stdin job -- sh",
 		"", "-- sh", "--source main.py", "--source main.py --", "--source a/b -- sh", "--source -- sh",
 		"--source a --result file -- sh", "--source a --color red -- sh", "--source a sh",
 	} {

@@ -13,7 +13,8 @@ import (
 	"strings"
 )
 
-const usageText = `usage: jobinit [--root DIR] --source FILE [--result channel|output] [--merge-stderr] -- RUNNER [ARGUMENT...]
+const usageText = `usage: jobinit [--root DIR] --source FILE [--result channel|output|stdout] [--merge-stderr]
+               [--stdin args [--dir DIR]] -- RUNNER [ARGUMENT...]
        jobinit args NAME...
        jobinit exec PROGRAM`
 
@@ -21,7 +22,10 @@ const usageText = `usage: jobinit [--root DIR] --source FILE [--result channel|o
 type options struct {
 	source      string   // the name under which the script is written
 	fromOutput  bool     // the result is taken from files or the log, not from the channel
+	fromStdout  bool     // standard output is the result, and no log
 	mergeStderr bool     // one pipe for both
+	argsOnStdin bool     // the runner is the job's own program: it starts with the job and reads its arguments
+	dir         string   // where such a program starts; the job directory if empty
 	root        string   // what stands in for "/", to try jobinit without a container
 	runner      []string // the command that boots, reads the environment and runs the script
 }
@@ -71,6 +75,9 @@ func parseOptions(line []string) (options, error) {
 	if chosen.source == "" {
 		return chosen, fmt.Errorf("--source is missing")
 	}
+	if chosen.argsOnStdin != chosen.fromStdout {
+		return chosen, fmt.Errorf("--stdin args and --result stdout need each other: they are how a plain program is run")
+	}
 	chosen.runner = line[1:]
 	return chosen, nil
 }
@@ -83,10 +90,20 @@ func (o *options) set(flag, value string) error {
 		}
 		o.source = value
 	case "--result":
-		if value != "channel" && value != "output" {
-			return fmt.Errorf("--result %q: must be channel or output", value)
+		if value != "channel" && value != "output" && value != "stdout" {
+			return fmt.Errorf("--result %q: must be channel, output or stdout", value)
 		}
-		o.fromOutput = value == "output"
+		o.fromOutput, o.fromStdout = value == "output", value == "stdout"
+	case "--stdin":
+		if value != "args" {
+			return fmt.Errorf("--stdin %q: must be args", value)
+		}
+		o.argsOnStdin = true
+	case "--dir":
+		if !filepath.IsAbs(value) {
+			return fmt.Errorf("--dir %q: must be an absolute path", value)
+		}
+		o.dir = value
 	case "--root":
 		o.root = value
 	default:

@@ -19,8 +19,8 @@ type runner struct {
 	pid     int
 	stdout  *readPipe
 	stderr  *readPipe // nil if joined to stdout
-	result  *readPipe
-	jobPipe *os.File
+	result  *readPipe // nil for a program
+	jobPipe *os.File  // of a program its standard input
 }
 
 // startRunner starts the command with descriptors 0 (nothing), 1 and 2 (the log), 3 (the
@@ -35,43 +35,103 @@ func startRunner(chosen options, score oomScore) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out, problems, result, jobs [2]int
-	for _, pipe := range []*[2]int{&out, &problems, &result, &jobs} {
-		if err := syscall.Pipe2(pipe[:], syscall.O_CLOEXEC); err != nil {
-			return nil, fmt.Errorf("pipe: %w", err)
-		}
+	defer nothing.Close()
+	made, err := makePipes(4)
+	if err != nil {
+		return nil, err
 	}
+	out, problems, result, jobs := made[0], made[1], made[2], made[3]
 	if chosen.mergeStderr {
-		syscall.Close(problems[0])
-		syscall.Close(problems[1])
-		problems[1] = out[1]
+		problems.close()
+		problems = pipe{-1, out.write}
 	}
-	attributes := &syscall.ProcAttr{
-		Dir:   chosen.jobDir(),
-		Env:   os.Environ(),
-		Files: []uintptr{nothing.Fd(), uintptr(out[1]), uintptr(problems[1]), uintptr(result[1]), uintptr(jobs[0])},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+	started := &runner{}
+	files := []uintptr{nothing.Fd(), uintptr(out.write), uintptr(problems.write), uintptr(result.write), uintptr(jobs.read)}
+	if started.pid, err = launch(path, command, chosen.jobDir(), os.Environ(), files, score); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var pid int
+	for _, fd := range []int{out.write, result.write, jobs.read} {
+		syscall.Close(fd)
+	}
+	started.stdout, started.result = newReadPipe(out.read), newReadPipe(result.read)
+	if !chosen.mergeStderr {
+		syscall.Close(problems.write)
+		started.stderr = newReadPipe(problems.read)
+	}
+	started.jobPipe = newWritePipe(jobs.write)
+	return started, nil
+}
+
+// startProgram starts the job's own program with descriptors 0 (the arguments), 1 and 2, and
+// no other: it knows nothing of us.
+func startProgram(chosen options, environment []string, score oomScore) (*runner, error) {
+	dir := chosen.dir
+	if dir == "" {
+		dir = chosen.jobDir()
+	}
+	if err := os.Chdir(dir); err != nil { // also for a path that is relative to it
+		return nil, fmt.Errorf("the working directory: %w", err)
+	}
+	path, err := exec.LookPath(chosen.runner[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return nil, err
+	}
+	made, err := makePipes(3)
+	if err != nil {
+		return nil, err
+	}
+	in, out, problems := made[0], made[1], made[2]
+	started := &runner{}
+	files := []uintptr{uintptr(in.read), uintptr(out.write), uintptr(problems.write)}
+	started.pid, err = launch(path, chosen.runner, dir, environment, files, score)
+	for _, fd := range []int{in.read, out.write, problems.write} {
+		syscall.Close(fd)
+	}
+	if err != nil {
+		for _, fd := range []int{in.write, out.read, problems.read} {
+			syscall.Close(fd)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	started.stdout, started.stderr = newReadPipe(out.read), newReadPipe(problems.read)
+	started.jobPipe = newWritePipe(in.write)
+	return started, nil
+}
+
+// launch starts the main process, in a session of its own and with calls refused to it.
+func launch(path string, command []string, dir string, environment []string, files []uintptr, score oomScore) (pid int, err error) {
+	attributes := &syscall.ProcAttr{Dir: dir, Env: environment, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
 	err = restricted(func() (failed error) {
 		score.whileWorst(func() { pid, failed = syscall.ForkExec(path, command, attributes) })
 		return failed
 	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	return pid, err
+}
+
+// pipe is both ends of one.
+type pipe struct{ read, write int }
+
+func (p pipe) close() {
+	syscall.Close(p.read)
+	syscall.Close(p.write)
+}
+
+func makePipes(count int) ([]pipe, error) {
+	made := make([]pipe, count)
+	for i := range made {
+		var ends [2]int
+		if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("pipe: %w", err)
+		}
+		made[i] = pipe{ends[0], ends[1]}
 	}
-	nothing.Close()
-	for _, fd := range []int{out[1], result[1], jobs[0]} {
-		syscall.Close(fd)
-	}
-	started := &runner{pid: pid, stdout: newReadPipe(out[0]), result: newReadPipe(result[0])}
-	if !chosen.mergeStderr {
-		syscall.Close(problems[1])
-		started.stderr = newReadPipe(problems[0])
-	}
-	syscall.SetNonblock(jobs[1], true)
-	started.jobPipe = os.NewFile(uintptr(jobs[1]), "job channel")
-	return started, nil
+	return made, nil
+}
+
+// newWritePipe is a pipe's writing end, on which a writer may wait without holding a thread.
+func newWritePipe(fd int) *os.File {
+	syscall.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), "pipe")
 }
 
 // withHeapSize puts three quarters of the memory limit, in MiB, where a runtime wants to
@@ -88,6 +148,9 @@ func withHeapSize(command []string, memoryBytes int64) []string {
 // finishReading makes the readers of all pipes take what is there and end, whoever may
 // still hold the other ends.
 func (r *runner) finishReading() {
+	if r == nil {
+		return
+	}
 	for _, pipe := range []*readPipe{r.stdout, r.stderr, r.result} {
 		if pipe != nil {
 			pipe.finish()

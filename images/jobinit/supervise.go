@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -25,7 +29,9 @@ type supervisor struct {
 	cgroup cgroup
 
 	reserve  []byte // memory kept for the end
-	runner   *runner
+	score    oomScore
+	runner   *runner  // nil until it has started
+	written  *capture // what a program writes on standard output, if that is the result
 	channel  *resultChannel
 	reading  sync.WaitGroup // the pipes' readers
 	inputs   chan input
@@ -40,6 +46,7 @@ type supervisor struct {
 	stopped  string           // who ended the job, if not itself
 	refusal  *errorFrame      // why there is no job to be done
 	silent   bool             // nobody listens: no job came and none will
+	over     *mainEnd         // the end of a main process that never was
 }
 
 func newSupervisor(chosen options, in io.Reader, out io.Writer) *supervisor {
@@ -50,6 +57,7 @@ func newSupervisor(chosen options, in io.Reader, out io.Writer) *supervisor {
 		inputs:   make(chan input),
 		children: make(chan os.Signal, 1),
 		stops:    make(chan string, 4),
+		channel:  &resultChannel{limit: make(chan int64, 1)},
 	}
 	s.frames = &frameWriter{out: out, stuckAfter: patienceWithReader, abandon: func() {
 		killOthers()
@@ -63,16 +71,23 @@ func newSupervisor(chosen options, in io.Reader, out io.Writer) *supervisor {
 // run returns this process's exit status.
 func (s *supervisor) run(score oomScore) int {
 	signal.Notify(s.children, syscall.SIGCHLD)
-	started, err := startRunner(s.options, score)
-	if err != nil {
-		s.frames.failure(*ownTrouble("cannot start the runner: " + err.Error()))
-		s.frames.exit(exitFrame{})
-		return 0
+	s.score = score
+	if !s.argsOnStdin {
+		started, err := startRunner(s.options, score)
+		if err != nil {
+			s.frames.failure(*ownTrouble("cannot start the runner: " + err.Error()))
+			s.frames.exit(exitFrame{})
+			return 0
+		}
+		s.runner = started
 	}
-	s.runner = started
 	settleRuntime()
 	s.reserve = reserveMemory()
-	s.readPipes()
+	if s.runner == nil {
+		s.frames.ready()
+	} else {
+		s.readPipes()
+	}
 	go readInput(s.in, s.inputs)
 	s.conclude(s.watch())
 	return 0
@@ -80,18 +95,21 @@ func (s *supervisor) run(score oomScore) int {
 
 // readPipes starts the readers of the runner's pipes.
 func (s *supervisor) readPipes() {
-	s.channel = &resultChannel{
-		pipe:     s.runner.result,
-		ignored:  s.fromOutput,
-		limit:    make(chan int64, 1),
-		tooLarge: func() { s.stops <- "result_too_large" },
+	tooLarge := func() { s.stops <- "result_too_large" }
+	if s.runner.result != nil {
+		s.channel.pipe, s.channel.ignored, s.channel.tooLarge = s.runner.result, s.fromOutput || s.fromStdout, tooLarge
+		s.reading.Add(1)
+		go func() {
+			defer s.reading.Done()
+			s.channel.read(s.frames.ready)
+		}()
 	}
-	s.reading.Add(1)
-	go func() {
-		defer s.reading.Done()
-		s.channel.read(s.frames.ready)
-	}()
-	s.relay(s.runner.stdout, &relay{name: "stdout", marked: true, to: s.book})
+	output := &relay{name: "stdout", marked: true, to: s.book}
+	if s.fromStdout {
+		s.written = newCapture(s.job.Limits.ResultBytes, s.book, tooLarge)
+		output.to = s.written
+	}
+	s.relay(s.runner.stdout, output)
 	if s.runner.stderr != nil {
 		s.relay(s.runner.stderr, &relay{name: "stderr", to: s.book})
 	}
@@ -116,6 +134,9 @@ func (s *supervisor) relay(from *readPipe, by *relay) {
 // watch handles what happens until the main process has ended.
 func (s *supervisor) watch() mainEnd {
 	for {
+		if s.over != nil {
+			return *s.over
+		}
 		select {
 		case <-s.children:
 			if end := s.reap(); end.gone {
@@ -145,7 +166,7 @@ func (s *supervisor) reap() (end mainEnd) {
 		if err != nil || pid <= 0 {
 			return end
 		}
-		if pid == s.runner.pid {
+		if s.runner != nil && pid == s.runner.pid {
 			end = mainEnd{true, status, used}
 		}
 	}
@@ -185,10 +206,43 @@ func (s *supervisor) begin(j *job) {
 	s.began = time.Now()
 	s.deadline = time.After(j.Limits.timeout())
 	s.channel.limit <- j.Limits.ResultBytes
+	if s.argsOnStdin {
+		s.startProgram()
+		return
+	}
 	go func() {
 		// A runner that never reads keeps this waiting, and nothing else.
 		s.runner.jobPipe.Write(environmentRecords(j.Env))
 		s.runner.jobPipe.Close()
+	}()
+}
+
+// startProgram starts the job's own program, and gives it the arguments to read. One that
+// cannot be started has ended as a shell would say it.
+func (s *supervisor) startProgram() {
+	args, err := os.Open(filepath.Join(s.jobDir(), "args.json"))
+	if err != nil {
+		s.refuse(fmt.Errorf("cannot read the arguments: %w", err))
+		return
+	}
+	environment := mergedEnvironment(os.Environ(), environmentRecords(s.job.Env))
+	started, err := startProgram(s.options, environment, s.score)
+	if err != nil {
+		args.Close()
+		s.book.log("stderr", []byte("cannot start the program: "+err.Error()+"\n"))
+		s.over = &mainEnd{gone: true, status: exitedWith(exitNotExecutable)}
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			s.over.status = exitedWith(exitNoProgram)
+		}
+		return
+	}
+	s.runner = started
+	s.readPipes()
+	go func() {
+		// A program that never reads keeps this waiting, and nothing else.
+		io.CopyBuffer(struct{ io.Writer }{s.runner.jobPipe}, struct{ io.Reader }{args}, make([]byte, copyBytes))
+		s.runner.jobPipe.Close()
+		args.Close()
 	}()
 }
 
@@ -212,6 +266,10 @@ func (s *supervisor) blame(which string) {
 }
 
 func (s *supervisor) kill() {
+	if s.runner == nil {
+		s.over = &mainEnd{}
+		return
+	}
 	killOthers()
 	s.overdue = time.After(patience)
 }

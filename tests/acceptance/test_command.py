@@ -98,6 +98,37 @@ def test_doctor_finds_a_healthy_host_healthy(tmp_path: Path) -> None:
     assert done.returncode == 0
     names = {finding["name"] for finding in findings}
     assert {"engine", "capabilities", "memory limit", "process limit", "network", "root file system"} <= names
+    (shared,) = [finding["detail"] for finding in findings if finding["name"] == "shared directories"]
+    assert shared.startswith("ext4:"), shared
+
+
+def test_doctor_says_which_shared_directories_work_and_why(tmp_path: Path) -> None:
+    """Where the engine does not see our mounts, a volume of its own serves; bounded as the settings say."""
+    environment = {
+        **os.environ,
+        "EXECUTOR_DATA_DIR": str(tmp_path),
+        "EXECUTOR_SHARED_MB": "20",
+        "EXECUTOR_SHARED_FILES": "300",
+    }
+    tmp_path.chmod(0o700)
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        sys.executable,
+        "-m",
+        "executor",
+        "doctor",
+        "--json",
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    (found,) = [finding for finding in json.loads(done.stdout) if finding["name"] == "shared directories"]
+    assert found["ok"], found
+    assert found["detail"].startswith("volume:")
+    assert "20 MiB and 300 files" in found["detail"]
+    assert found["detail"].count("does not see") == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_doctor_without_an_engine_says_what_to_do(tmp_path: Path) -> None:

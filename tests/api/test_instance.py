@@ -203,6 +203,32 @@ async def test_a_wrong_workspace_is_refused_and_not_made(
     assert len((await service.http.get("/api/workspaces/list")).json()) == 1
 
 
+async def test_a_workspace_gets_another_policy_whole(service: LocalService) -> None:
+    """What the new one does not say counts no more; a wrong one changes nothing."""
+    path = "/api/workspaces/set_policy/main"
+    policy = {"networks": [{"cidr": "10.0.0.5", "ports": [5432]}], "concurrency": 2}
+    changed = await service.http.post(path, json={"policy": policy})
+    assert (changed.status_code, changed.json()["policy"]["concurrency"]) == (200, 2)
+    assert changed.json()["policy"]["networks"] == [{"cidr": "10.0.0.5/32", "ports": [5432]}]
+    for wrong, field in [({}, "policy"), ({"policy": {"limits": {"pids": 513}}}, "policy.limits.pids")]:
+        response = await service.http.post(path, json=wrong)
+        assert (response.status_code, response.json()["field"]) == (400, field)
+    assert (await service.http.get("/api/workspaces/get/main")).json() == changed.json()
+    again = await service.http.post(path, json={"policy": {"networks": []}})
+    assert (again.json()["policy"]["networks"], again.json()["policy"]["concurrency"]) == ([], None)
+    assert (
+        await service.http.post("/api/workspaces/set_policy/none", json={"policy": {}})
+    ).status_code == 404
+
+
+async def test_a_changed_policy_survives_a_restart(tmp_path: Path) -> None:
+    async with local_service(tmp_path) as service:
+        said = {"policy": {"concurrency": 3}}
+        changed = (await service.http.post("/api/workspaces/set_policy/main", json=said)).json()
+    async with local_service(tmp_path) as service:
+        assert (await service.http.get("/api/workspaces/get/main")).json() == changed
+
+
 async def test_a_workspace_is_made_once(service: LocalService) -> None:
     """Of many who ask at once, one succeeds; `main` exists from the beginning."""
     asked = (service.http.post("/api/workspaces/create", json={"id": "a"}) for _ in range(5))

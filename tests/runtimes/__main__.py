@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -18,9 +19,10 @@ from executor.errors import ExecutorError
 from executor.runtimes import Runtimes, scan
 from executor.sandbox.run import Sandbox
 from executor.settings import Settings, load
-from tests.runtimes.bench import ask, sandbox
+from tests.runtimes.bench import Servers, ask, sandbox
 from tests.runtimes.cases import Case, answered, wrong
 from tests.runtimes.judge import complaints
+from tests.servers.database import DatabaseServer
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -30,17 +32,18 @@ async def check(settings: Settings, runtimes: Runtimes, names: list[str]) -> int
     os.environ["EXECUTOR_CONFORMANCE_MARK"] = "visible"
     wrong_ones = passed = 0
     table = Table("language", "case", "", "seconds", "what is asked", title="conformance")
-    with tempfile.TemporaryDirectory(prefix="executor-conformance-") as folder:
-        async with sandbox(settings, runtimes, Path(folder)) as made:
-            for name in names:
-                runtime = runtimes.by_name[name]
+    with tempfile.TemporaryDirectory(prefix="executor-conformance-") as folder, ExitStack() as stack:
+        servers = Servers(stack)
+        for name in names:
+            runtime, server = runtimes.by_name[name], servers.of(name)
+            async with sandbox(settings, runtimes, Path(folder)) as made:
                 for said in wrong(runtime):
                     wrong_ones += 1
                     table.add_row(name, "", "[red]wrong[/]", "", said)
                 for skipped, reason in runtime.manifest.conformance.skip.items():
                     table.add_row(name, skipped, "[yellow]not[/]", "", reason)
                 for case in answered(runtime):
-                    seconds, complaint = await _one(made, case, settings)
+                    seconds, complaint = await _one(made, case, settings, server)
                     console.print(f"{name} {case.name}: {'WRONG' if complaint else 'right'}")
                     wrong_ones += bool(complaint)
                     passed += not complaint
@@ -51,9 +54,11 @@ async def check(settings: Settings, runtimes: Runtimes, names: list[str]) -> int
     return wrong_ones
 
 
-async def _one(made: Sandbox, case: Case, settings: Settings) -> tuple[str, list[str]]:
+async def _one(
+    made: Sandbox, case: Case, settings: Settings, server: DatabaseServer | None
+) -> tuple[str, list[str]]:
     try:
-        seen = await ask(made, case, settings)
+        seen = await ask(made, case, settings, server)
     except ExecutorError as error:
         return "", [f"{type(error).__name__}: {error}"]
     return f"{seen.seconds:.2f}", complaints(case, seen)

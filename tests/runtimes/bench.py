@@ -1,23 +1,49 @@
-"""Runs conformance cases in real containers, as the service would, without its database."""
+"""Runs conformance cases in real containers, as the service would, without its database.
+
+A language of a database server is asked on a real one: `servers` starts it, its cases get the
+connection as their argument `database`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from executor.containers import docker_parts, make_sandbox
-from executor.runtimes import Runtimes
+from executor.runtimes import Runtimes, scan
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Isolation, Script, resolve_limits
 from executor.settings import Settings
 from tests.runtimes.cases import Case
 from tests.runtimes.judge import Seen
+from tests.servers.database import DatabaseServer, running
 
 GRACE_S = 5.0
+IMAGE = re.compile(r"\{image:([a-z0-9_-]+)\}")
+SERVER_OF = {"postgresql": "postgresql", "mysql": "mariadb"}
+"""The languages whose scripts talk to a server, and its kind."""
+
+
+class Servers:
+    """The database servers of a session, each started when it is first asked for."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._running: dict[str, DatabaseServer] = {}
+
+    def of(self, language: str) -> DatabaseServer | None:
+        """The server that this language's scripts talk to, None for a language without one."""
+        if (kind := SERVER_OF.get(language)) is None:
+            return None
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(running(kind))
+        return self._running[kind]
 
 
 @asynccontextmanager
@@ -29,12 +55,22 @@ async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> Async
     try:
         yield made
     finally:
-        await made.cleanup.settle(30)
+        await made.close(30)
         parts.engine.close()
 
 
-async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
-    """Run one case's script."""
+async def filled(made: Sandbox, script: str) -> str:
+    """The script with `{image:LANGUAGE}` replaced by the name of that language's image here."""
+    for name in set(IMAGE.findall(script)):
+        script = script.replace(f"{{image:{name}}}", await made.image_of(scan().by_name[name]))
+    return script
+
+
+async def ask(made: Sandbox, case: Case, settings: Settings, server: DatabaseServer | None = None) -> Seen:
+    """Run one case's script; with a server its connection is the argument `database`."""
+    args = case.args_text
+    if server is not None:
+        args = json.dumps({**case.args, "database": server.connection()}, ensure_ascii=False).encode()
     log: list[str] = []
     began = time.monotonic()
     cancellation = Cancellation(GRACE_S)
@@ -48,10 +84,11 @@ async def ask(made: Sandbox, case: Case, settings: Settings) -> Seen:
     order = Order(
         name=f"executor-test-{uuid.uuid4()}",
         runtime=case.runtime,
-        script=Script(case.runtime.name, case.script, case.args_text, case.env),
+        script=Script(case.runtime.name, case.script, args, case.env),
         limits=resolve_limits(case.limits, settings.limits),
         cancellation=cancellation,
         listener=Listener(claimed=claimed, log=log.append),
+        reach=() if server is None else server.reach,
     )
     outcome = await made.run(order)
     return Seen(outcome, "".join(log), time.monotonic() - began)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from executor.runtimes import scan
-from executor.sandbox.run import Sandbox
 from executor.settings import load
-from tests.runtimes.bench import ask, sandbox
+from tests.runtimes.bench import Servers, ask, sandbox
 from tests.runtimes.cases import Case, answered, wrong
 from tests.runtimes.judge import complaints
 
@@ -19,19 +19,21 @@ SETTINGS = load()
 CASES = [case for runtime in RUNTIMES for case in answered(runtime)]
 
 
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    async with sandbox(SETTINGS, RUNTIMES, tmp_path) as ready:
-        yield ready
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(stack)
 
 
 @pytest.mark.engine
 @pytest.mark.anyio
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-async def test_case(case: Case, made: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_case(case: Case, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script ends as its case expects."""
     monkeypatch.setenv("EXECUTOR_CONFORMANCE_MARK", "visible")
-    seen = await ask(made, case, SETTINGS)
+    server = servers.of(case.runtime.name)
+    async with sandbox(SETTINGS, RUNTIMES, tmp_path) as made:
+        seen = await ask(made, case, SETTINGS, server)
     assert complaints(case, seen) == []
 
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from executor.runtimes import scan
+from executor.sandbox.images import Images
+from executor.settings import load
 from tests.acceptance.service import TOKEN, RealService
 from tests.docs import ROOT
+from tests.servers.database import DatabaseServer
 
 pytestmark = pytest.mark.engine
 
 KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
 CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
+HOLDERS = "1"
+"""What may still run after the last job: the container that holds the workspace's network."""
 NEED_FLOWS = {"deep-directories", "sparse-file-1tib", "artifact-rename-dir"}
 """Cases that submit a flow, which this version does not run."""
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[RealService]:
-    """A service whose environment holds the secret that no script may find."""
-    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE")
+def guarded(tmp_path: Path, postgresql_server: DatabaseServer) -> Iterator[RealService]:
+    """A service whose environment holds the secret that no script may find; SQL reaches its server only."""
+    reach = f"{postgresql_server.host}:{postgresql_server.port}"
+    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE", EXECUTOR_NETWORKS=reach)
     service.folder.mkdir()
     service.start()
     yield service
@@ -32,12 +40,16 @@ def guarded(tmp_path: Path) -> Iterator[RealService]:
 
 
 @pytest.mark.timeout(900)
-def test_misbehaving_scripts_hurt_nothing(guarded: RealService) -> None:
+def test_misbehaving_scripts_hurt_nothing(guarded: RealService, postgresql_server: DatabaseServer) -> None:
     assert guarded.process is not None
+    runtimes = scan()
+    with closing(Images(load().base_image, runtimes)) as images:
+        image = images.tag_for("bash")
     command = [
         sys.executable, str(KIT), "--base-url", f"http://127.0.0.1:{guarded.port}", "--token", TOKEN,
-        "--only", CATEGORIES, "--languages", ",".join(scan().names()), "--time-scale", "2",
-        "--label", f"executor={guarded.instance}", "--pool-max", "0", "--service-pid", str(guarded.process.pid),
+        "--only", CATEGORIES, "--languages", ",".join(runtimes.names()), "--time-scale", "2",
+        "--label", f"executor={guarded.instance}", "--pool-max", HOLDERS, "--service-pid", str(guarded.process.pid),
+        "--image", image, "--database", json.dumps(postgresql_server.connection()),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()

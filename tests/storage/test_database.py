@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -53,6 +54,21 @@ def test_migrations_from_empty_lead_to_the_tables(engine: Engine) -> None:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
+
+
+def test_policies_of_before_networks_counted_get_the_instance_s(url: str) -> None:
+    """An empty list was what every policy had; from now on it means that nothing is reached."""
+    engine = connect(url)
+    migrate(engine, "0001")
+    stored = {"a": '{"networks": [], "concurrency": 2}', "b": '{"networks": [{"cidr": "::/0", "ports": []}]}'}
+    with engine.begin() as connection:
+        for name, policy in stored.items():
+            connection.execute(insert(workspaces).values(id=name, name=name, policy=policy, created_at=0))
+    migrate(engine)
+    with engine.connect() as connection:
+        found = {row.id: json.loads(row.policy) for row in connection.execute(select(workspaces))}
+    engine.dispose()
+    assert found == {"a": {"concurrency": 2}, "b": json.loads(stored["b"])}
 
 
 def test_migrations_lead_to_the_same_constraints(engine: Engine, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
-from executor.sandbox.docker import DockerEngine, translated
+from executor.sandbox.docker import DockerEngine, bounds_root, storage, translated
 
 
 def api_error(status: int, text: str = "trouble") -> APIError:
@@ -83,3 +83,42 @@ def test_an_engine_that_stays_away_is_told_in_the_end() -> None:
     with pytest.raises(EngineUnreachable, match="no docker engine answers"):
         engine._insist(act, (), True)
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unable to find user web: no matching entries in passwd file",
+        "--storage-opt is supported only for overlay over xfs",
+    ],
+)
+def test_what_an_image_can_never_have_is_not_tried_again(said: str) -> None:
+    """Although the engine calls it an error of its own."""
+
+    def act() -> None:
+        raise api_error(500, said)
+
+    with pytest.raises(EngineError) as caught:
+        translated(act, ())
+    assert type(caught.value) is EngineError
+
+
+@pytest.mark.parametrize(
+    ("driver", "beneath", "shown", "bounds"),
+    [
+        ("overlay2", "extfs", "overlay2 on extfs", False),
+        ("overlay2", "xfs", "overlay2 on xfs", True),
+        ("btrfs", "", "btrfs", True),
+        ("zfs", None, "zfs", True),
+        ("vfs", None, "vfs", False),
+    ],
+)
+def test_an_engine_s_storage_tells_whether_it_can_bound_a_root(
+    driver: str, beneath: str | None, shown: str, bounds: bool
+) -> None:
+    status = [["Supports d_type", "true"]] + (
+        [["Backing Filesystem", beneath]] if beneath is not None else []
+    )
+    info = {"Driver": driver, "DriverStatus": status}
+    assert (storage(info), bounds_root(info)) == (shown, bounds)
+    assert (storage({}), bounds_root({})) == ("unknown", False)

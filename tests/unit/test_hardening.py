@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
 from executor.sandbox.docker import container_config, host_config
-from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden
-from executor.sandbox.spec import Bind, ContainerSpec
+from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder, widen
+from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
 
@@ -69,9 +69,9 @@ def test_no_job_has_a_privilege_or_a_way_to_one(runtime: Runtime, asked: Limits)
 
 
 @given(runtimes, limits())
-def test_the_network_is_the_manifest_s_and_none_by_default(runtime: Runtime, asked: Limits) -> None:
+def test_the_network_is_the_manifest_s(runtime: Runtime, asked: Limits) -> None:
     """Limits never buy a network."""
-    assert harden(runtime, asked).network == runtime.manifest.network == "none"
+    assert harden(runtime, asked).network == runtime.manifest.network
 
 
 @given(runtimes, limits())
@@ -97,6 +97,18 @@ def test_every_writable_place_is_bounded_and_the_job_s_alone(runtime: Runtime, a
         assert 0 < tmpfs.inodes <= 256 * 1024
         assert tmpfs.mode == "0700"
         assert hard.file_bytes <= tmpfs.size_bytes
+
+
+@given(runtimes, limits(), st.integers(1, 1 << 40))
+def test_a_shared_directory_changes_nothing_but_its_own_place(
+    runtime: Runtime, asked: Limits, size: int
+) -> None:
+    """The private one goes, and a file may be as big as the directory; everything else stays as it was."""
+    alone, sharing = harden(runtime, asked), harden(runtime, asked, size)
+    assert {tmpfs.path for tmpfs in sharing.tmpfs} == {"/job", "/tmp"}
+    assert sharing.file_bytes == max(alone.file_bytes, size)
+    tmpfs = tuple(place for place in alone.tmpfs if place.path != "/shared")
+    assert sharing == replace(alone, tmpfs=tmpfs, file_bytes=sharing.file_bytes)
 
 
 @given(runtimes, limits())
@@ -176,6 +188,25 @@ def test_binds_are_read_only_and_the_only_mounts() -> None:
     assert (mount["Type"], mount["ReadOnly"]) == ("bind", True)
 
 
+@pytest.mark.parametrize("kind", ["bind", "volume"])
+def test_a_shared_directory_is_the_only_writable_mount(kind: str) -> None:
+    """At /shared, from the host's folder or the engine's volume; nothing of the image is copied into it."""
+    spec = spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS))
+    if kind == "bind":
+        spec = replace(
+            spec, binds=(*spec.binds, Bind(Path("/data/shared/x/files"), "/shared", writable=True))
+        )
+    else:
+        spec = replace(spec, volumes=(Volume("executor-shared-x", "/shared"),))
+    told = host_config(API, spec)["Mounts"]
+    (mount,) = [mount for mount in told if not mount["ReadOnly"]]
+    source = "/data/shared/x/files" if kind == "bind" else "executor-shared-x"
+    assert (mount["Type"], mount["Target"], mount["Source"]) == (kind, "/shared", source)
+    assert len(told) == 2
+    if kind == "volume":
+        assert mount["VolumeOptions"] == {"NoCopy": True}
+
+
 def test_the_container_has_one_stdin_and_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stdin ends with our connection; nothing of the service's environment or secrets is in it."""
     monkeypatch.setenv("EXECUTOR_TOKEN", "a-secret-token")
@@ -195,3 +226,66 @@ def test_a_runner_that_is_not_the_image_s_own_is_told_to_the_engine() -> None:
     """A program runs in an image that knows nothing of its language."""
     spec = replace(spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)), entrypoint=("a", "b"))
     assert container_config(API, spec)["Entrypoint"] == ["a", "b"]
+
+
+def test_a_job_that_joins_a_network_has_no_name_of_its_own() -> None:
+    """Docker refuses a host name beside a joined network, whose owner's counts."""
+    hard = harden(next(iter(scan())), resolve_limits({}, BOUNDS))
+    config = container_config(API, ContainerSpec("n", "i", hard, network="container:executor-holder-1"))
+    assert config["HostConfig"]["NetworkMode"] == "container:executor-holder-1"
+    assert config["Hostname"] is None
+    assert container_config(API, ContainerSpec("n", "i", hard))["Hostname"] == "job"
+
+
+def test_a_holder_has_one_capability_and_nothing_to_write_on() -> None:
+    """Root, as only root's capabilities count; but all else is as for jobs."""
+    hard = harden_holder()
+    host = host_config(API, ContainerSpec("n", "i", hard))
+    assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], ["NET_ADMIN"])
+    assert (hard.no_new_privileges, hard.read_only_root, hard.ipc, hard.swap_bytes) == (
+        True,
+        True,
+        "private",
+        0,
+    )
+    assert not host.get("Tmpfs")
+    assert not host.get("PidMode"), "its processes are out of the jobs' sight"
+
+
+@given(
+    runtimes,
+    limits(),
+    st.none() | st.sampled_from(["0:0", "web", "1000:1000"]),
+    st.booleans(),
+    st.lists(st.sampled_from(["/data", "/var/lib", "/tmp", "/job"]), unique=True),
+)
+def test_an_image_that_the_script_chose_is_confined_alike(
+    runtime: Runtime, asked: Limits, user: str | None, writable: bool, volumes: list[str]
+) -> None:
+    """Only what its header may ask for differs; every writable place still ends."""
+    hard = harden(runtime, asked)
+    wide = widen(hard, user=user, writable=writable, volumes=volumes)
+    assert replace(wide, user="", read_only_root=True, root_bytes=None, tmpfs=hard.tmpfs) == hard
+    assert (wide.user, wide.capabilities, wide.no_new_privileges) == (user or "", (), True)
+    assert wide.read_only_root is (wide.root_bytes is None) is not writable
+    assert wide.root_bytes in (None, hard.tmpfs[0].size_bytes)
+    assert [t.path for t in wide.tmpfs] == sorted(
+        {t.path for t in wide.tmpfs}, key=[t.path for t in wide.tmpfs].index
+    )
+    assert {t.path for t in wide.tmpfs} == {"/job", "/tmp", "/shared", *volumes}
+    assert {(t.size_bytes, t.inodes) for t in wide.tmpfs} == {(t.size_bytes, t.inodes) for t in hard.tmpfs}
+    assert {t.mode for t in wide.tmpfs} == {"0700" if user is None else "1777"}
+    told = host_config(API, replace(spec_of(runtime, asked), hardening=wide))
+    assert told.get("StorageOpt") == ({"size": str(wide.root_bytes)} if writable else None)
+    assert told["ReadonlyRootfs"] is not writable
+    assert told["CapDrop"] == ["ALL"]
+    config = container_config(
+        API, replace(spec_of(runtime, asked), hardening=wide, environment={"HOME": "/tmp"})
+    )
+    assert (config["User"], config["Env"]) == (user or f"{JOB_UID}:{JOB_UID}", ["HOME=/tmp"])
+
+
+def test_no_image_s_health_check_ever_runs() -> None:
+    """It would be a second program beside the script."""
+    told = container_config(API, spec_of(runtime_of(16, 8, 1), resolve_limits({}, BOUNDS)))
+    assert told["Healthcheck"] == {"Test": ["NONE"]}

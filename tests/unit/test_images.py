@@ -276,6 +276,16 @@ def test_language_that_compiles_needs_its_own_image_and_the_one_it_runs_in(bench
     assert bench.build() == ["base"]
 
 
+def test_languages_with_network_need_the_holder_too(bench: Bench) -> None:
+    """Others do not: nobody builds it for nothing."""
+    bench.write("images/holder/Dockerfile", "ARG BASE\nFROM ${BASE}\n")
+    assert bench.build() == ["builder", "base", "shell"]
+    bench.write("runtimes/sql/Dockerfile", "ARG BASE\nFROM ${BASE}\n")
+    bench.write("runtimes/sql/runtime.toml", MANIFEST.replace("Shell", "SQL") + 'network = "egress"\n')
+    assert bench.build() == ["holder", "sql"]
+    assert bench.build() == []
+
+
 def test_failed_build_names_its_step_and_leaves_no_tag(bench: Bench) -> None:
     """What was built before the failure stays and is not built again."""
     bench.api.failing = "shell"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from executor.errors import BadInput
+from executor.reach import Reach
 from executor.script import resolve_limits
 from executor.settings import Bound, LimitBounds
 from executor.workspace.policy import Policy, bounded_by, check_policy
@@ -18,10 +19,10 @@ BOUNDS = LimitBounds(cpus=Bound(default=1, maximum=4))
 
 
 def test_an_empty_policy_changes_nothing() -> None:
-    """No network, the instance's images and limits, all slots."""
+    """The instance's networks, images and limits, all slots."""
     policy = Policy()
     check_policy(policy, BOUNDS)
-    assert (policy.networks, policy.images, policy.concurrency) == ([], None, None)
+    assert (policy.networks, policy.images, policy.concurrency) == (None, None, None)
     assert bounded_by(BOUNDS, policy.limits) == BOUNDS
 
 
@@ -33,6 +34,8 @@ def test_an_empty_policy_changes_nothing() -> None:
         ({"concurrency": True}, ("concurrency",)),
         ({"networks": [{"cidr": "10.0.0.1/8"}]}, ("networks", 0, "cidr")),
         ({"networks": [{"cidr": "everywhere"}]}, ("networks", 0, "cidr")),
+        ({"networks": [{"cidr": "fe80::1%x } accept"}]}, ("networks", 0, "cidr")),
+        ({"networks": [{"cidr": "10.0.0.1"}] * 257}, ("networks",)),
         ({"networks": [{"cidr": "::/0", "ports": [0]}]}, ("networks", 0, "ports", 0)),
         ({"networks": [{"cidr": "::/0", "ports": [65536]}]}, ("networks", 0, "ports", 0)),
         ({"networks": [{"cidr": "::/0", "hosts": []}]}, ("networks", 0, "hosts")),
@@ -53,7 +56,8 @@ def test_networks_are_ranges_with_ports() -> None:
     """IPv4 and IPv6; no ports means all of them."""
     said = {"networks": [{"cidr": "10.0.0.0/8", "ports": [5432]}, {"cidr": "fd00::/8"}]}
     networks = Policy.model_validate(said).networks
-    assert [(n.cidr, n.ports) for n in networks] == [("10.0.0.0/8", [5432]), ("fd00::/8", [])]
+    assert networks is not None
+    assert [network.reach for network in networks] == [Reach("10.0.0.0/8", (5432,)), Reach("fd00::/8")]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
-from executor.runtimes import Runtime, scan
-from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.compiling import Compiling
+from executor.runtimes import scan
 from executor.sandbox.fake import FakeEngine
-from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, Sandbox
+from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order
+from executor.sandbox.shared import SharedDirectory
+from executor.sandbox.spec import Bind, Place, Volume
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds
 
@@ -29,16 +30,13 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.engine = FakeEngine()
-        self.cleanup = Cleanup(self.engine, folder, "test", "worker")
-        compiler = Compiling(self._image_of, None)
-        self.sandbox = Sandbox(self.engine, self.cleanup, self._image_of, folder, "test", "worker", compiler)
+        parts = Parts(self.engine, lambda runtime: f"image-of-{runtime.name}")
+        self.sandbox = make_sandbox(parts, folder, "test", "worker")
+        self.cleanup = self.sandbox.cleanup
         self.runtime = scan().by_name["python3"]
         self.log = ""
         self.claims: list[Isolation] = []
         self.cancellation = Cancellation(grace_s=0.05)
-
-    async def _image_of(self, runtime: Runtime) -> str:
-        return f"image-of-{runtime.name}"
 
     async def _claimed(self, isolation: Isolation) -> None:
         self.claims.append(isolation)
@@ -184,6 +182,28 @@ async def test_big_arguments_travel_as_a_file_and_the_file_goes(bench: Bench, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [Bind(Path("/data/files"), "/shared", writable=True), Volume("v", "/shared")],
+    ids=["bind", "volume"],
+)
+async def test_a_shared_directory_takes_the_private_one_s_place(bench: Bench, mount: Bind | Volume) -> None:
+    """The container gets it as its only further mount, and may write files of its size."""
+
+    async def sync() -> None:
+        raise AssertionError("whose business is that?")
+
+    shared = SharedDirectory("run", mount, 1 << 30, None, "kind", True, sync)
+    order = Order("c1", bench.runtime, Script("python3", "[]"), LIMITS, bench.cancellation, shared=shared)
+    await bench.sandbox.run(order)
+    (spec,) = bench.engine.started
+    assert [*spec.binds[1:], *spec.volumes] == [mount]
+    assert "/shared" not in {tmpfs.path for tmpfs in spec.hardening.tmpfs}
+    assert spec.hardening.file_bytes == 1 << 30
+    await bench.sandbox.run(replace(order, name="c2", shared=None))
+    assert "/shared" in {tmpfs.path for tmpfs in bench.engine.started[1].hardening.tmpfs}
+
+
 async def test_containers_are_removed_even_when_the_engine_refuses_at_first(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +221,9 @@ async def test_the_reaper_takes_what_no_living_worker_owns(bench: Bench) -> None
     for name, worker in (("a", "lives"), ("b", "dead"), ("c", "worker")):
         sandbox = replace(bench.sandbox, worker=worker)
         order = Order(name, bench.runtime, Script("python3", "[]"), LIMITS, bench.cancellation)
-        spec = sandbox._spec(order, "image")
+        place = await sandbox.places.find(order)
+        assert isinstance(place, Place)
+        spec = sandbox._spec(order, place)
         await bench.engine.start(spec)
     bench.cleanup.owns("c")
     assert await bench.cleanup.reap(alive) == 1

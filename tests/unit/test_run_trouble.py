@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
-from executor.runtimes import Runtime, scan
-from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.compiling import Compiling
+from executor.runtimes import scan
 from executor.sandbox.fake import FakeChannel, FakeContainer, FakeEngine
-from executor.sandbox.run import Cancellation, Order, Sandbox
+from executor.sandbox.run import Cancellation, Order
 from executor.script import Failed, Limits, Script, resolve_limits
 from executor.settings import LimitBounds
 
@@ -32,12 +31,7 @@ async def run(
 ) -> Failed:
     """The failure that a script of these steps ends with."""
 
-    async def image_of(runtime: Runtime) -> str:
-        return runtime.name
-
-    sandbox = Sandbox(
-        engine, Cleanup(engine, folder, "i", "w"), image_of, folder, "i", "w", Compiling(image_of, None)
-    )
+    sandbox = make_sandbox(Parts(engine, lambda runtime: f"image-of-{runtime.name}"), folder, "i", "w")
     script = Script("bash", json.dumps(steps))
     chosen: Limits = replace(LIMITS, **limits)
     order = Order("c1", scan().by_name["bash"], script, chosen, cancellation or Cancellation(0.05))

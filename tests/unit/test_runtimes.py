@@ -38,7 +38,8 @@ def test_the_bundled_languages_read() -> None:
             assert found.find(alias) is not None
         for extension in runtime.manifest.extensions:
             assert found.for_file(Path(f"a/script{extension}")) is not None
-        assert runtime.manifest.network == "none"
+    networked = {runtime.name for runtime in found if runtime.manifest.network != "none"}
+    assert networked == {"postgresql", "mysql", "duckdb"}, "only what talks to databases needs a network"
 
 
 def test_every_folder_with_a_manifest_is_a_language_and_nothing_else_is() -> None:
@@ -72,7 +73,7 @@ WRONG = [
     ("aliases", '"python"'),
     ("extensions", "[1]"),
     ("cancel_signal", '"SIGKILL"'),
-    ("result", '"stdout"'),
+    ("result", '"stderr"'),
     ("merge_stderr", '"maybe"'),
     ("network", '"host"'),
     ("out_of_memory", '["("]'),
@@ -237,3 +238,33 @@ def test_go_is_built_with_one_toolchain() -> None:
         for folder, name in (("images", "base"), ("runtimes", "go"))
     ]
     assert pins[0] == pins[1]
+
+
+def test_a_language_may_run_in_the_images_that_its_scripts_name(tmp_path: Path) -> None:
+    """It has no image of its own; jobinit comes from the base image, the command from elsewhere."""
+    said = {"run_image": '"script"', "stdin": '"args"', "result": '"stdout"'}
+    runtime = read(language(tmp_path, **said))
+    assert (runtime.image_name, runtime.has_own_image, runtime.stages) == ("base", False, [runtime])
+    argv = runtime.jobinit_argv_of(["/prog", "--"], folder="/srv")
+    assert argv[0] == "/executor/jobinit"
+    assert argv[argv.index("--") :] == ["--", "/prog", "--"]
+    for flag, value in (("--stdin", "args"), ("--result", "stdout"), ("--dir", "/srv")):
+        assert argv[argv.index(flag) + 1] == value
+    plain = read(language(tmp_path, "y"))
+    assert plain.has_own_image
+    assert "--stdin" not in plain.jobinit_argv
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"run_image": '"script"'},
+        {"stdin": '"args"', "result": '"stdout"', "merge_stderr": "true"},
+        {"run_image": '"script"', "stdin": '"args"', "result": '"stdout"', "sandbox": "true"},
+        {"sandbox": "true", "compile": '{ runner = ["make"], label = "y" }'},
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(tmp_path: Path, said: dict[str, str]) -> None:
+    """A program of an image knows nothing of us; one that is compiled has no image to choose."""
+    with pytest.raises(ConfigurationError, match=r"needs|cannot|need each other"):
+        read(language(tmp_path, **said))

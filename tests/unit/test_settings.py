@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import ConfigurationError
+from executor.reach import Reach
 from executor.settings import load
 
 
@@ -44,6 +45,27 @@ def test_the_environment_sets_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.data_dir) == (9000, Path("/somewhere"))
     assert (settings.limits.memory_mb.maximum, settings.limits.memory_mb.default) == (512, 256)
     assert settings.limits.pids.maximum == 512, "the others stay"
+
+
+def test_ranges_and_resolvers_are_read_as_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is open by default, and the host's resolvers are asked."""
+    assert (load().reach, load().resolvers) == ((), None)
+    monkeypatch.setenv("EXECUTOR_NETWORKS", "10.0.0.0/8:5432 192.168.1.5")
+    monkeypatch.setenv("EXECUTOR_DNS", "10.0.0.53 fd00::53")
+    assert load().reach == (Reach("10.0.0.0/8", (5432,)), Reach("192.168.1.5"))
+    assert load().resolvers == ("10.0.0.53", "fd00::53")
+    monkeypatch.setenv("EXECUTOR_DNS", "")
+    assert load().resolvers == (), "none at all"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("NETWORKS", "db.example:5432"), ("NETWORKS", "10.0.0.1/8"), ("DNS", "resolver")]
+)
+def test_a_wrong_range_or_resolver_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"EXECUTOR_{name}", value)
+    message = wrong()
+    assert f"EXECUTOR_{name}" in message
+    assert value in message
 
 
 def test_a_file_sets_each_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +109,9 @@ WRONG = [
     ("REQUEST_MB", "0"),
     ("WAIT_S", "0"),
     ("WAIT_S", "soon"),
+    ("SHARED_MB", "15"),
+    ("SHARED_MB", "many"),
+    ("SHARED_FILES", "0"),
     ("CANCEL_GRACE_S", "-1"),
     ("DRAIN_S", "0"),
     ("FLOW_DEPTH_MAX", "0"),

@@ -1,0 +1,68 @@
+"""What jobs may reach over the network: address ranges and TCP ports, as plain values.
+
+Written `10.0.0.5`, `10.0.0.0/8:5432,5433` or `[fd00::/8]:5432` in settings and on the command line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+PORTS = range(1, 65536)
+TEXT = re.compile(
+    r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<plain>[^:\[\]]+|[^\[\]]*:[^\[\]]*:[^\[\]]*))(?P<ports>:[0-9]+(?:,[0-9]+)*)?"
+)
+EXAMPLE = "write for example 10.0.0.0/8, 10.0.0.5:5432,5433 or [fd00::/8]:5432"
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Reach:
+    """An address range in CIDR notation and the TCP ports on it; no ports means all of them.
+
+    Raises ValueError for anything but a range whose host bits are zero, and ports from 1 to 65535.
+    Equal ranges compare equal, however they were written.
+    """
+
+    cidr: str
+    ports: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if "%" in self.cidr:  # ipaddress takes any text after it
+            raise ValueError(f"{self.cidr!r} names an interface; {EXAMPLE}")
+        if wrong := [port for port in self.ports if port not in PORTS]:
+            raise ValueError(f"{wrong[0]} is not a port; use 1 to 65535")
+        object.__setattr__(self, "cidr", str(ipaddress.ip_network(self.cidr)))
+        object.__setattr__(self, "ports", tuple(sorted(set(self.ports))))
+
+    @property
+    def network(self) -> Network:
+        """The range as a value."""
+        return ipaddress.ip_network(self.cidr)
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        if not self.ports:
+            return self.cidr
+        shown = f"[{self.cidr}]" if ":" in self.cidr else self.cidr
+        return f"{shown}:{','.join(map(str, self.ports))}"
+
+
+def parse(text: str) -> Reach:
+    """Read one range with its ports; raises ValueError saying what to write."""
+    match = TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no address range; {EXAMPLE}")
+    ports = (match["ports"] or "").removeprefix(":")
+    try:
+        return Reach(match["v6"] or match["plain"], tuple(int(port) for port in ports.split(",") if port))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}; {EXAMPLE}") from error
+
+
+def parse_all(text: str) -> tuple[Reach, ...]:
+    """Read ranges that are separated by white space; raises ValueError for the first wrong one."""
+    return tuple(parse(word) for word in text.split())

@@ -1,0 +1,231 @@
+"""Which network a job with egress gets: that of its workspace's holder, made on first need.
+
+A workspace has one holder at a time; its jobs share it, and with it loopback. All holders of this
+process are on one bridge of their own, where they do not reach each other, and no job ever is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor import telemetry
+from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.reach import Reach
+from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.engine import LABEL_ROLE, Bridge, Engine
+from executor.sandbox.firewall import Surroundings, rules
+from executor.sandbox.hardening import harden_holder
+from executor.sandbox.holder import Holder
+from executor.sandbox.spec import Bind, ContainerSpec
+
+IDLE_S = 300.0
+"""How long a holder stays without a job."""
+RESOLV_CONF = "resolv.conf"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The network of one job: the engine's name for it, what its container needs for it, what it reaches."""
+
+    network: str
+    binds: tuple[Bind, ...] = ()
+    reach: tuple[Reach, ...] = ()
+
+
+OFFLINE = Joined("none")
+
+
+@dataclass
+class _Place:
+    """A workspace's holder, if there is one, and how many jobs need it."""
+
+    users: int = 0
+    holder: Holder | None = None
+    around: Surroundings = field(default_factory=Surroundings)
+    reach: tuple[Reach, ...] = ()
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    idle: asyncio.TimerHandle | None = None
+
+
+class Egress:
+    """The holders of this process; `look_around` tells what is around those on a bridge."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        cleanup: Cleanup,
+        image_tag: Callable[[], Awaitable[str]],
+        look_around: Callable[[Bridge], Surroundings],
+        folder: Path,
+        labels: dict[str, str],
+        *,
+        ipv6: bool = False,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._engine = engine
+        self._cleanup = cleanup
+        self.image_tag = image_tag
+        self._look_around = look_around
+        self._folder = folder
+        self._labels = labels
+        self._ipv6 = ipv6
+        self._idle_s = idle_s
+        self._places: dict[str, _Place] = {}
+        self._changed: dict[str, tuple[Reach, ...]] = {}
+        self._bridge: tuple[str, Bridge] | None = None
+        self._on_bridge: set[str] = set()
+        self._making_bridge = asyncio.Lock()
+
+    @asynccontextmanager
+    async def joined(self, workspace: str, reach: tuple[Reach, ...]) -> AsyncIterator[Joined]:
+        """The network for one job of the workspace, for as long as the context lasts.
+
+        What a workspace may reach is one thing for all its jobs: of two that come with different
+        ranges, the later one's count for both, unless `change` has said what counts.
+        Raises EngineTransient when the holder is lost on the way, EngineError when there can be none.
+        """
+        place = self._places.setdefault(workspace, _Place())
+        place.users += 1
+        if place.idle is not None:
+            place.idle.cancel()
+        try:
+            async with place.turn:  # the first makes the holder, the others find it
+                holder = await self._settle(place, self._changed.get(workspace, reach))
+                bind = Bind(self._folder.resolve() / holder.name / RESOLV_CONF, "/etc/resolv.conf")
+                joined = Joined(f"container:{holder.name}", (bind,), place.reach)
+            try:
+                yield joined
+            except EngineError as error:
+                await self._explain(holder, error)
+                raise
+        finally:
+            place.users -= 1
+            if not place.users:
+                loop = asyncio.get_running_loop()
+                place.idle = loop.call_later(self._idle_s, self._retire, workspace)
+
+    async def change(self, workspace: str, reach: tuple[Reach, ...]) -> None:
+        """The workspace's policy is another one: from now on it counts, for running jobs too.
+
+        Where it cannot be loaded, the holder ends, and its jobs reach nothing more.
+        """
+        self._changed[workspace] = reach
+        place = self._places.get(workspace)
+        if place is None:
+            return
+        async with place.turn:
+            if place.holder is None:
+                return
+            try:
+                await self._load(place, place.holder, reach)
+            except EngineError as error:
+                self._drop(place)
+                telemetry.log.warning(
+                    "a holder did not take its new rules", workspace=workspace, error=str(error)
+                )
+
+    def close(self) -> None:
+        """Give up every holder and the bridge; the clean-up removes them."""
+        for place in self._places.values():
+            if place.idle is not None:
+                place.idle.cancel()
+            self._drop(place)
+        self._places.clear()
+
+    # ------------------------------------------------------------ holders
+
+    async def _settle(self, place: _Place, reach: tuple[Reach, ...]) -> Holder:
+        """A living holder with these rules in the place."""
+        if place.holder is None or not place.holder.is_alive:
+            self._drop(place)
+            await self._make(place, reach)
+        elif place.reach != reach:
+            await self._load(place, place.holder, reach)
+        if place.holder is None:
+            raise AssertionError("BUG: a holder was made and is not there")
+        return place.holder
+
+    async def _make(self, place: _Place, reach: tuple[Reach, ...]) -> None:
+        name = f"executor-holder-{uuid.uuid4()}"
+        image = await self.image_tag()
+        self._cleanup.owns(name)
+        self._on_bridge.add(name)
+        try:
+            network, bridge = await self._the_bridge()
+            place.around = await asyncio.to_thread(self._look_around, bridge)
+            spec = ContainerSpec(
+                name=name,
+                image=image,
+                hardening=harden_holder(),
+                labels={**self._labels, LABEL_ROLE: "holder"},
+                network=network,
+            )
+            place.holder = await Holder.start(self._engine, spec)
+            await self._load(place, place.holder, reach)
+        except ImageMissing as error:
+            self._give_up(name)
+            raise EngineError(
+                f"the image of the holder ({image}) is missing; run `executor images build`"
+            ) from error
+        except BaseException:
+            self._drop(place)
+            self._give_up(name)
+            raise
+
+    async def _load(self, place: _Place, holder: Holder, reach: tuple[Reach, ...]) -> None:
+        """Rules first: a job must not ask a resolver that it may not reach."""
+        await holder.load(rules(reach, place.around))
+        place.reach = reach
+        path = self._folder / holder.name / RESOLV_CONF
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.write_text(place.around.resolv_conf(reach), "utf-8")
+            path.chmod(0o644)
+        except OSError as error:
+            raise EngineError(f"{path} cannot be written: {error}") from error
+
+    async def _the_bridge(self) -> tuple[str, Bridge]:
+        async with self._making_bridge:
+            if self._bridge is None:
+                name = f"executor-egress-{uuid.uuid4()}"
+                self._cleanup.owns(name)
+                try:
+                    bridge = await self._engine.make_network(name, self._labels, ipv6=self._ipv6)
+                except BaseException:
+                    self._cleanup.discard_network(name)
+                    raise
+                self._bridge = name, bridge
+            return self._bridge
+
+    async def _explain(self, holder: Holder, error: EngineError) -> None:
+        """An engine refuses a job whose holder is gone for good, but the next holder will do."""
+        if isinstance(error, EngineTransient) or (await self._engine.ended(holder.name)).running:
+            return
+        holder.close()
+        raise EngineTransient(f"the holder of the job's network has ended: {error}") from error
+
+    def _retire(self, workspace: str) -> None:
+        if (place := self._places.get(workspace)) is not None and not place.users:
+            self._drop(place)
+            del self._places[workspace]
+
+    def _drop(self, place: _Place) -> None:
+        if place.holder is not None:
+            place.holder.close()
+            self._give_up(place.holder.name)
+            place.holder = None
+
+    def _give_up(self, name: str) -> None:
+        """Remove a holder, and the bridge after its last one."""
+        if name not in self._on_bridge:
+            return
+        self._on_bridge.discard(name)
+        self._cleanup.discard(name)
+        if not self._on_bridge and self._bridge is not None:
+            self._cleanup.discard_network(self._bridge[0])
+            self._bridge = None

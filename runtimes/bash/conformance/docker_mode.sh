@@ -1,0 +1,2 @@
+# docker
+docker run x

@@ -1,0 +1,3 @@
+# sandbox {image:bash}
+value="$1"
+type deno >&2 || echo "$value in $(pwd)"

@@ -1,0 +1,2 @@
+# image: {image:bash}
+# command: echo hello

@@ -1,0 +1,3 @@
+# image: {image:bash}
+# command: ["two words", "", "$HOME"]
+printf '%s|' "$@"

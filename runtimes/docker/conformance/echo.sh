@@ -1,0 +1,2 @@
+# image: {image:bash}
+jq -c .value

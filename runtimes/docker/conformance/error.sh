@@ -1,0 +1,3 @@
+# image: {image:bash}
+jq -r .text >&2
+exit 7

@@ -1,0 +1,3 @@
+# image: {image:bash}
+echo last words >&2
+exit 3

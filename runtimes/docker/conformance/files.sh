@@ -1,0 +1,3 @@
+# image: {image:bash}
+cp args.json copy.json
+jq -c .value copy.json

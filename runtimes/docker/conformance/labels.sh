@@ -1,0 +1,2 @@
+# image: {image:bash}
+jq -c '{wm_labels: ["red", "blue"], value}'

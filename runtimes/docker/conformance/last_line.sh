@@ -1,0 +1,4 @@
+# image: {image:bash}
+echo working
+echo '{"rows": 3}'
+echo

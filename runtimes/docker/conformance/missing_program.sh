@@ -1,0 +1,3 @@
+# image: {image:bash}
+# command: ["no-such-program"]
+# entrypoint: []

@@ -1,0 +1,3 @@
+# image: {image:bash}
+echo begun >&2
+sleep 60

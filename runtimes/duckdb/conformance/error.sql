@@ -1,0 +1,3 @@
+-- $text (text)
+select 1;
+select error('it failed: ' || $text)

@@ -1,0 +1,4 @@
+// sandbox {image:bash}
+package inner
+
+func main() int { return 1 }

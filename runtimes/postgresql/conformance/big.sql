@@ -1,0 +1,3 @@
+-- $1 text
+-- result_collection=last_statement_first_row_scalar
+select $1

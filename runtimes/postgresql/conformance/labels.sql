@@ -1,0 +1,3 @@
+-- $1 value
+-- result_collection=last_statement_first_row
+select array['red', 'blue'] as wm_labels, $1::int as value

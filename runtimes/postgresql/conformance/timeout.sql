@@ -1,0 +1,2 @@
+do $$ begin raise notice 'begun'; end $$;
+select pg_sleep(60)

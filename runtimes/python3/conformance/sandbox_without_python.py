@@ -1,0 +1,3 @@
+# sandbox {image:bash}
+def main():
+    return 1

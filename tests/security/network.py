@@ -1,0 +1,157 @@
+"""Hosts, listeners and languages for tests of what jobs reach."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from executor.runtimes import Runtimes, scan
+from executor.sandbox.hostnet import own_addresses
+from executor.sandbox.images import HOLDER, Images
+from executor.settings import Settings
+
+CONNECT = """
+import socket, time
+
+def connect(host, port):
+    began = time.monotonic()
+    try:
+        with socket.create_connection((host, port), timeout=5) as connection:
+            said = connection.recv(100).decode()
+    except OSError as error:
+        assert time.monotonic() - began < 1, f"{host} {port} took too long: {error!r}"
+        said = "errno %d" % error.errno
+    return said
+
+def main(targets):
+    return [connect(host, port) for host, port in targets]
+"""
+"""A script that says what it was told at each target, or by which error it did not get there."""
+
+REFUSED = "errno 111"
+
+
+def languages_with_egress(folder: Path) -> Runtimes:
+    """Python as a language with network, in a folder of its own, with its images and the holder's built."""
+    target = folder / "python3"
+    target.mkdir(parents=True)
+    for path in scan().by_name["python3"].folder.iterdir():
+        if path.is_file():
+            said = path.read_text("utf-8").replace('network = "none"', 'network = "egress"')
+            (target / path.name).write_text(said)
+    runtimes = scan(str(folder))
+    assert runtimes.by_name["python3"].manifest.network == "egress"
+    with closing(Images(Settings().base_image, runtimes)) as images:
+        images.build(None, lambda _: None)
+    return runtimes
+
+
+def image_tags(runtimes: Runtimes) -> tuple[str, str]:
+    """Python's and the holder's."""
+    with closing(Images(Settings().base_image, runtimes)) as images:
+        return images.tag_for("python3"), images.tag_for(HOLDER)
+
+
+def host_addresses() -> list[str]:
+    """The host's IPv4 addresses, of which there are at least one to the world and one on a bridge."""
+    return [address for address in own_addresses(Path("/proc")) if ":" not in address]
+
+
+@contextmanager
+def listener(address: str, said: str = "hello", port: int = 0) -> Iterator[int]:
+    """Greet everybody who connects to `address`; gives the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        server.listen(50)
+
+        def greet() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connection.sendall(said.encode())
+                connection.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def listener_that_stays(address: str) -> Iterator[int]:
+    """Accept one connection and read on; gives the port."""
+    with socket.create_server((address, 0)) as server:
+
+        def read() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                while connection.recv(100):
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def resolver(address: str, answer: str) -> Iterator[list[str]]:
+    """A DNS server that gives this IPv4 address for every name; gives the names asked for."""
+    asked: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((address, 53))
+
+        def serve() -> None:
+            while True:
+                try:
+                    query, client = server.recvfrom(512)
+                except OSError:
+                    return
+                name, kind, end = _question(query)
+                asked.append(name)
+                found = kind == 1
+                header = query[:2] + struct.pack(">HHHHH", 0x8180, 1, int(found), 0, 0)
+                record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(answer)
+                server.sendto(header + query[12:end] + (record if found else b""), client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield asked
+
+
+def _question(query: bytes) -> tuple[str, int, int]:
+    """Name, record type and end of a query's one question."""
+    labels, at = [], 12
+    while size := query[at]:
+        labels.append(query[at + 1 : at + 1 + size].decode())
+        at += 1 + size
+    return ".".join(labels), struct.unpack(">H", query[at + 1 : at + 3])[0], at + 5
+
+
+@contextmanager
+def engine() -> Iterator[Any]:
+    """The Docker SDK's client."""
+    client = docker.from_env()
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def fresh_name() -> str:
+    """A name for a container or network of a test's own."""
+    return f"executor-test-{uuid.uuid4()}"
+
+
+def ruleset(client: Any, holder: str) -> str:
+    """A holder's rules as the kernel has them."""
+    found: bytes = client.containers.get(holder).exec_run(["nft", "list", "table", "inet", "executor"]).output
+    return found.decode()
