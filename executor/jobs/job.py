@@ -66,6 +66,7 @@ class NewJob:
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     concurrency_window_s: int | None = None
+    shared: bool = False
     cache_key: str | None = None
     cache_ttl_s: int | None = None
 
@@ -119,6 +120,7 @@ class Job:
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     concurrency_window_s: int | None = None
+    shared: bool = False
     cache_key: str | None = None
     cache_ttl_s: int | None = None
 

@@ -90,6 +90,7 @@ jobs = Table(
     Column("concurrency_key", Text),
     Column("concurrency_limit", Integer),
     Column("concurrency_window_s", BigInteger),
+    Column("shared", Boolean, nullable=False, server_default="0"),  # it gets the run's directory
     Column("cache_key", Text),  # of a script whose result may be used again
     Column("cache_ttl_s", BigInteger),
     Column("deleted", Boolean, nullable=False, server_default="0"),

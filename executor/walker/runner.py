@@ -150,7 +150,7 @@ class Activation:
             database = self._desk.database
             record = await insist(partial(database.read, runs.load, self.run.id))
             run = await as_run(self.run, self._args, database, self._around.limits)
-            world = RunWorld(self.run, record, self._around, run.flow.early_return)
+            world = RunWorld(self.run, record, self._around, run.flow)
             try:
                 await self._walk(world, run)
             finally:

@@ -74,10 +74,11 @@ class RunWorld:
     """`executor.flows.world.World` of one activation of one run."""
 
     def __init__(
-        self, run: Job, record: Record, around: Surroundings, early_return: str | None = None
+        self, run: Job, record: Record, around: Surroundings, flow: Flow
     ) -> None:
         self.run = run
-        self.early_return = early_return
+        self.early_return = flow.early_return
+        self._shared = flow.same_worker
         self.activity = Activity()
         self.iterations_max = around.limits.iterations
         self.started_at = run.started_at or now_us()
@@ -327,6 +328,7 @@ class RunWorld:
             script_hash=call.hash,
             priority=call.priority,
             **self._concurrency(call),
+            shared=self._shared,
             cache_key=cache_key(call) if call.cache_ttl_s else None,
             cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
         )

@@ -26,6 +26,7 @@ def upgrade() -> None:
         batch.add_column(sa.Column("concurrency_key", sa.Text(), nullable=True))
         batch.add_column(sa.Column("concurrency_limit", sa.Integer(), nullable=True))
         batch.add_column(sa.Column("concurrency_window_s", sa.BigInteger(), nullable=True))
+        batch.add_column(sa.Column("shared", sa.Boolean(), server_default="0", nullable=False))
         batch.add_column(sa.Column("cache_key", sa.Text(), nullable=True))
         batch.add_column(sa.Column("cache_ttl_s", sa.BigInteger(), nullable=True))
         batch.drop_constraint(op.f("ck_jobs_running_has_worker"), type_="check")
@@ -119,6 +120,7 @@ def downgrade() -> None:
         for column in (
             "cache_ttl_s",
             "cache_key",
+            "shared",
             "concurrency_window_s",
             "concurrency_limit",
             "concurrency_key",
