@@ -117,7 +117,7 @@ class Worker:
             full = [workspace for workspace in self._busy if self._is_full(workspace)]
             claimed = await self._claim(full)
             if claimed is None:
-                due = await self._desk.database.read(store.next_due, full)
+                due = await self._desk.database.read(store.next_due, now_us(), full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
             self._waiting = True

@@ -19,8 +19,9 @@ from executor.api.flows import check_restart
 from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
 from executor.errors import BadInput
-from executor.flows.document import FlowLimits, read_flow, with_ids
+from executor.flows.document import Flow, FlowLimits, read_flow, with_ids
 from executor.flows.schema import apply_schema
+from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Completed, Early
 from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
@@ -214,10 +215,21 @@ async def _new_run(
         run_id=job_id,
         run_path="",
         priority=flow.priority or 0,
+        **_concurrency(flow, workspace.id, asked.path, args),
         cache_key=flow_key(asked.path, value, args) if flow.cache_ttl else None,
         cache_ttl_s=int(flow.cache_ttl) or None,
         restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
     )
+
+
+def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str, Any]) -> dict[str, Any]:
+    if flow.concurrent_limit is None:
+        return {}
+    return {
+        "concurrency_key": key_of(flow.concurrency_key, workspace_id, "flow", path, args),
+        "concurrency_limit": flow.concurrent_limit,
+        "concurrency_window_s": int(flow.concurrency_time_window_s) or None,
+    }
 
 
 def flow_key(path: str | None, value: Any, args: dict[str, Any]) -> str:

@@ -30,6 +30,15 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Concurrency:
+    """At most `limit` jobs of one key at once; with a window, so many starts in it."""
+
+    limit: int
+    window_s: float
+    key: str | None
+
+
+@dataclass(frozen=True)
 class ScriptCall:
     """A script to run as a step."""
 
@@ -44,6 +53,7 @@ class ScriptCall:
     priority: int = 0
     timeout_s: float | None = None
     cache_ttl_s: float | None = None
+    concurrency: Concurrency | None = None
 
 
 @dataclass(frozen=True)

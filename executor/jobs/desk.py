@@ -136,7 +136,8 @@ class Desk:
 
     async def _submit_script(self, new: NewJob) -> bool:
         starter = self.starter
-        if starter is not None and new.scheduled_for <= now_us() and starter.reserve(new.workspace_id):
+        at_once = new.scheduled_for <= now_us() and new.concurrency_key is None
+        if starter is not None and at_once and starter.reserve(new.workspace_id):
             return await self._start(new, starter)
         created = await self._enqueue(new)
         if created and starter is not None:
@@ -146,7 +147,8 @@ class Desk:
     async def _submit_run(self, new: NewJob) -> bool:
         """A run is walked at once, unless it is to wait or too many are walked already."""
         walks = self.walks
-        if walks is None or new.scheduled_for > now_us() or not walks.has_room():
+        at_once = new.scheduled_for <= now_us() and new.concurrency_key is None
+        if walks is None or not at_once or not walks.has_room():
             created = await self._enqueue(new)
             if created and walks is not None:
                 walks.wake()
@@ -162,7 +164,8 @@ class Desk:
         Raises LeaseLost, and then nothing is stored.
         """
         starter = self.starter
-        reserved = starter is not None and starter.reserve(new.workspace_id)
+        is_free = new.concurrency_key is None
+        reserved = starter is not None and is_free and starter.reserve(new.workspace_id)
         worker_id = starter.worker_id if starter is not None and reserved else None
         job: Job | None = None
         try:

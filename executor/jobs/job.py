@@ -63,6 +63,9 @@ class NewJob:
     script_hash: str | None = None
     priority: int = 0
     restarted_from: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    concurrency_window_s: int | None = None
     cache_key: str | None = None
     cache_ttl_s: int | None = None
 
@@ -113,6 +116,9 @@ class Job:
     suspend_until: int | None = None
     preprocessed: bool = False
     restarted_from: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    concurrency_window_s: int | None = None
     cache_key: str | None = None
     cache_ttl_s: int | None = None
 

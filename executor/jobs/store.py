@@ -14,10 +14,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from executor.errors import Conflict, TooManyJobs
+from executor.jobs import concurrency
 from executor.jobs.ending import Ending
 from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Role, Status
 from executor.script import Limits, compact_json
 from executor.storage.tables import job_args, job_output, job_results, jobs
+
+LOOK_AGAIN_US = 250_000
 
 _ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
 """Handed in by a client: no step of a flow run."""
@@ -82,7 +85,7 @@ def claim(
     next_id = (
         select(jobs.c.id)
         .where(jobs.c.state == "queued", jobs.c.role == role, jobs.c.scheduled_for <= now)
-        .where(jobs.c.workspace_id.not_in(not_in))
+        .where(jobs.c.workspace_id.not_in(not_in), concurrency.may_start(now))
         .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
         .limit(1)
         .scalar_subquery()
@@ -120,13 +123,20 @@ def _lease(worker_id: str, now: int) -> dict[str, Any]:
     }
 
 
-def next_due(connection: Connection, not_in: Collection[str], role: Role = "script") -> int | None:
-    """When the first queued job outside the workspaces `not_in` may start, in microseconds."""
-    return connection.execute(
-        select(func.min(jobs.c.scheduled_for)).where(
-            jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in)
-        )
+def next_due(connection: Connection, now: int, not_in: Collection[str], role: Role = "script") -> int | None:
+    """When to look for a job to start next, in microseconds; None if nothing waits outside `not_in`.
+
+    Jobs that only their key's limit holds back are looked at again after a moment.
+    """
+    waiting = and_(jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in))
+    held = concurrency.held_back(role, now)
+    first: int | None = connection.execute(
+        select(func.min(jobs.c.scheduled_for)).where(waiting, ~held)
     ).scalar_one_or_none()
+    if connection.execute(select(jobs.c.id).where(waiting, held).limit(1)).first() is None:
+        return first
+    again = now + LOOK_AGAIN_US
+    return again if first is None else min(first, again)
 
 
 def note_container(

@@ -86,6 +86,10 @@ jobs = Table(
     Column("suspend_until", BigInteger),
     Column("preprocessed", Boolean, nullable=False, server_default="0"),
     Column("restarted_from", Text),  # JSON: {flow_job_id, step_id, branch_or_iteration_n}
+    # At most `concurrency_limit` jobs of one key at once, or starts in `concurrency_window_s` seconds.
+    Column("concurrency_key", Text),
+    Column("concurrency_limit", Integer),
+    Column("concurrency_window_s", BigInteger),
     Column("cache_key", Text),  # of a script whose result may be used again
     Column("cache_ttl_s", BigInteger),
     Column("deleted", Boolean, nullable=False, server_default="0"),
@@ -101,6 +105,7 @@ jobs = Table(
 Index("ix_jobs_waiting", jobs.c.state, jobs.c.role, jobs.c.scheduled_for, jobs.c.created_at)
 # The jobs of a run; two walks of it can never make one twice.
 Index("ix_jobs_run", jobs.c.run_id, jobs.c.run_path, unique=True)
+Index("ix_jobs_concurrency", jobs.c.concurrency_key, jobs.c.started_at)
 # The children of a flow job.
 Index("ix_jobs_parent", jobs.c.parent_job, jobs.c.created_at)
 # Listings of a workspace, newest first.

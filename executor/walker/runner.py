@@ -96,7 +96,7 @@ class Walker:
         while self.has_room():
             claimed = await database.write(store.claim, self.worker_id, now_us(), [], "run")
             if claimed is None:
-                due = await database.read(store.next_due, [], "run")
+                due = await database.read(store.next_due, now_us(), [], "run")
                 return IDLE_S if due is None else min(IDLE_S, max(0.01, (due - now_us()) / 1e6))
             self.start(*claimed)
         return IDLE_S

@@ -27,6 +27,7 @@ from executor.flows.status import FlowStatus
 from executor.flows.values import NULL, Args, End, Value
 from executor.flows.world import Event, Place, ScriptCall, StoredScript
 from executor.jobs import cache, runs, store
+from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Desk, Early
 from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
@@ -325,9 +326,22 @@ class RunWorld:
             flow_path=run.path,
             script_hash=call.hash,
             priority=call.priority,
+            **self._concurrency(call),
             cache_key=cache_key(call) if call.cache_ttl_s else None,
             cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
         )
+
+    def _concurrency(self, call: ScriptCall) -> dict[str, Any]:
+        asked = call.concurrency
+        if asked is None:
+            return {}
+        args = {name: json.loads(text) for name, text in call.args.values.items()} if asked.key else {}
+        key = key_of(asked.key, self.run.workspace_id, "script", call.place.job_path, args)
+        return {
+            "concurrency_key": key,
+            "concurrency_limit": asked.limit,
+            "concurrency_window_s": int(asked.window_s) or None,
+        }
 
     def _limits(self, timeout_s: float | None) -> Limits:
         bounds = self._around.bounds(self.run.workspace_id)

@@ -83,7 +83,10 @@ class Service:
         if len(head) < frames.HEAD.size:
             _leave()
         kind, length = frames.HEAD.unpack(head)
-        payload = self._source.read(length)
+        try:
+            payload = self._source.read(length)
+        except MemoryError:  # what is left in the pipe would be taken for the next frame
+            _leave(code=1)
         if len(payload) < length:
             _leave()
         return kind, payload
@@ -95,12 +98,11 @@ def _evaluate(request: dict[str, Any], evaluation: Evaluation, service: Service)
         value = _by_path(request, service)
         if value is None:
             value = evaluation.run(request, service.ask)
+        service.send(frames.RESULT, value)
     except Failure as failure:
         service.send(frames.FAILED, str(failure).encode("utf-8", "replace"))
     except MemoryError:
         service.send(frames.FAILED, OUT_OF_MEMORY.encode())
-    else:
-        service.send(frames.RESULT, value)
 
 
 def _by_path(request: dict[str, Any], service: Service) -> bytes | None:
@@ -148,9 +150,9 @@ def _confine(memory_mb: int) -> None:
         resource.setrlimit(which, (bound, bound))
 
 
-def _leave() -> NoReturn:
-    """The service is gone: end at once, whatever the engine is doing."""
-    os._exit(0)
+def _leave(code: int = 0) -> NoReturn:
+    """The service is gone, or lost to us: end at once, whatever the engine is doing."""
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,10 @@ class Evaluation:
                 return self._context.parse_json(f"[2,{json.dumps(str(refusal))}]")
             # Parsed on this side, the text takes no place in the engine's memory.
             return self._context.parse_json("[1]" if value is None else f"[0,{value.decode()}]")
-        except (_quickjs.JSException, MemoryError, TypeError):  # TypeError: the question itself did not fit
-            return "out of memory"
+        except _quickjs.JSException as error:  # too big, or nested too deeply
+            return _trouble(str(error)).partition(": ")[2]
+        except (MemoryError, TypeError):  # TypeError: the question itself did not fit
+            return OUT_OF_MEMORY.partition(": ")[2]
 
 
 def _trouble(said: str) -> str:

@@ -28,13 +28,14 @@ INHERITED = frozenset(
         "constructor",
         "hasOwnProperty",
         "isPrototypeOf",
+        "length",
         "propertyIsEnumerable",
         "toLocaleString",
         "toString",
         "valueOf",
     }
 )
-"""What every object has besides its own properties."""
+"""What a value may have besides its own properties."""
 LENGTH_MAX = 256
 """Characters of the longest expression that is looked at here."""
 

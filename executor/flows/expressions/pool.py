@@ -40,10 +40,11 @@ class Expressions:
     ) -> None:
         """Bound one evaluation by wall time, MiB of JavaScript memory and bytes of its result."""
         self._limits = ChildLimits(timeout_s=timeout_s, memory_mb=memory_mb, result_bytes=result_bytes)
+        self._children = children
         self._turns = asyncio.Semaphore(children)
         self._recycle_after = recycle_after
         self._idle: list[Child] = []
-        self._busy: set[Child] = set()
+        self._busy: dict[Child, asyncio.Timeout] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -58,9 +59,15 @@ class Expressions:
     async def close(self) -> None:
         """Kill every child and wait for their end. Evaluations under way raise Unavailable."""
         self._closed = True
-        for child in (*self._idle, *self._busy):
-            self._end(child)
-        self._idle.clear()
+        for limit in self._busy.values():
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
+        while self._idle:
+            self._end(self._idle.pop())
+        for _ in range(self._children):  # whoever has a turn or waits for one ends now
+            await self._turns.acquire()
+        for _ in range(self._children):
+            self._turns.release()
         await asyncio.gather(*self._ending)
 
     async def evaluate(self, expr: str, scope: Scope, place: Place, *, as_boolean: bool = False) -> bytes:
@@ -128,9 +135,10 @@ class Expressions:
             return await _answered(what, key, scope, place)
 
         child = await self._take()
+        limit = self._busy[child] = asyncio.timeout(self._limits.timeout_s)
         usable = False
         try:
-            value = await _in_time(child.evaluate(request, answer), self._limits.timeout_s)
+            value = await _in_time(child.evaluate(request, answer), limit)
             usable = True
             return value
         except EvaluationFailed:
@@ -142,6 +150,7 @@ class Expressions:
             log.warning("a process for expressions died", how=str(death))
             raise
         except _OutOfTime:
+            self._check_open()
             expression_children_lost.labels("timeout").inc()
             raise
         finally:
@@ -153,18 +162,16 @@ class Expressions:
         while self._idle:
             child = self._idle.pop()
             if child.alive:
-                self._busy.add(child)
                 return child
             self._end(child)
         child = await Child.start(self._limits)
         if self._closed:
             await child.kill()
         self._check_open()
-        self._busy.add(child)
         return child
 
     def _give_back(self, child: Child, usable: bool) -> None:
-        self._busy.discard(child)
+        del self._busy[child]
         if usable and child.evaluations < self._recycle_after and not self._closed:
             self._idle.append(child)
         else:
@@ -188,9 +195,8 @@ class _TooBig(Exception):
     """The value is not to be looked into on the event loop."""
 
 
-async def _in_time(evaluation: Awaitable[bytes], timeout_s: float) -> bytes:
+async def _in_time(evaluation: Awaitable[bytes], limit: asyncio.Timeout) -> bytes:
     """The evaluation's value; raises _OutOfTime for this limit only, not for one inside the scope."""
-    limit = asyncio.timeout(timeout_s)
     try:
         async with limit:
             return await evaluation

@@ -22,7 +22,7 @@
   /* Characters of an error's text, and of its stack, that are handed on. */
   const TEXT = 4096;
 
-  /* One answer of the host: [0, value] | [1]: unknown | [2, message]: refused | a string: the answer did not fit into memory */
+  /* One answer of the host: [0, value] | [1]: unknown | [2, message]: refused | a string: why the answer cannot be taken in */
   const question = (what, key) => {
     const answer = ask(stringify({ __proto__: null, what, key }));
     if (typeof answer === "string") throw new InternalError(answer);
@@ -34,14 +34,13 @@
     defineProperty(target, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
 
   /* A property that is made when it is first read. */
-  const lazy = (target, key, make) =>
-    defineProperty(target, key, {
-      __proto__: null,
-      get: () => { const value = make(); own(target, key, value); return value; },
-      set: (value) => { own(target, key, value); },
-      enumerable: true,
-      configurable: true,
-    });
+  const lazy = (target, key, make) => {
+    let made = false;
+    let value;
+    const get = () => { if (!made) { value = make(); made = true; } return value; };
+    const set = (given) => { value = given; made = true; };
+    defineProperty(target, key, { __proto__: null, get, set, enumerable: true, configurable: true });
+  };
 
   const resultsById = () => {
     const known = {};
@@ -66,6 +65,7 @@
         own(known, id, answer[1]);
         return answer[1];
       },
+      set: (_, id, value) => { own(known, id, value); return true; },
       has: (_, id) => has(known, id) || (typeof id === "string" && listed()[id] === true),
       ownKeys: () => { for (const id in listed()) show(id); return ownKeys(known); },
       getOwnPropertyDescriptor: (_, id) => {

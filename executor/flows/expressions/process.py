@@ -25,6 +25,10 @@ PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from executor.flows.expressio
 START_S = 30.0
 """How long a child may take to boot, on a host under load."""
 BUFFER_BYTES = 1 << 20
+QUESTIONS_MAX = 10_000
+"""Questions of one evaluation that are answered: an endless loop must not keep the scope busy till its time is over."""
+VALUE_BYTES_MAX = 128 << 20
+"""Bytes of the biggest value that is sent to a child; it could not take in a bigger one."""
 OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 """Signals that no expression can bring upon its child."""
 
@@ -123,6 +127,7 @@ class Child:
         Raises EvaluationFailed, ChildDied, and whatever `answer` raises but ExpressionCallFailed.
         """
         self.evaluations += 1
+        questions = 0
         self._frame_bytes_max = max(self._limits.result_bytes, frames.QUESTION_BYTES)
         await self._send(frames.EVALUATE, json.dumps(request).encode())
         while True:
@@ -132,7 +137,11 @@ class Child:
             if kind == frames.FAILED:
                 raise EvaluationFailed(payload.decode())
             assert kind == frames.ASK, f"BUG: a child sent {kind!r}"
-            await self._answer(payload, answer)
+            questions += 1
+            if questions > QUESTIONS_MAX:
+                await self._send(frames.REFUSED, f"more than {QUESTIONS_MAX} values were asked for".encode())
+            else:
+                await self._answer(payload, answer)
 
     async def kill(self) -> None:
         """Kill the process and wait for its end."""
@@ -154,6 +163,8 @@ class Child:
             return
         if value is None:
             await self._send(frames.UNKNOWN)
+        elif len(value) > VALUE_BYTES_MAX:
+            await self._send(frames.REFUSED, b"the value is over %d bytes" % VALUE_BYTES_MAX)
         else:
             # A path into this value may give nearly all of it, whatever the limit of computed results.
             self._frame_bytes_max = max(self._frame_bytes_max, len(value))

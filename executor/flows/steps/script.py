@@ -10,7 +10,7 @@ from executor.flows.document import PathScript, RawScript
 from executor.flows.step import Step
 from executor.flows.transforms import StepFailed
 from executor.flows.values import Args, End, failed
-from executor.flows.world import ScriptCall
+from executor.flows.world import Concurrency, ScriptCall
 from executor.script import compact_json
 
 
@@ -51,11 +51,25 @@ async def _call_of(step: Step) -> ScriptCall:
     match step.module.value:
         case RawScript() as raw:
             place = step.place(job_path=raw.path)
-            return ScriptCall(place, "preview", raw.language, raw.content, lock=raw.lock, tag=raw.tag)
+            return ScriptCall(
+                place,
+                "preview",
+                raw.language,
+                raw.content,
+                lock=raw.lock,
+                tag=raw.tag,
+                concurrency=_concurrency(raw),
+            )
         case PathScript() as named:
             return await _stored(step, named)
         case other:
             raise AssertionError(f"BUG: {other.type} is no script")
+
+
+def _concurrency(raw: RawScript) -> Concurrency | None:
+    if raw.concurrent_limit is None:
+        return None
+    return Concurrency(raw.concurrent_limit, raw.concurrency_time_window_s, raw.custom_concurrency_key)
 
 
 async def _stored(step: Step, named: PathScript) -> ScriptCall:

@@ -23,6 +23,9 @@ def upgrade() -> None:
         batch.add_column(sa.Column("suspend_until", sa.BigInteger(), nullable=True))
         batch.add_column(sa.Column("preprocessed", sa.Boolean(), server_default="0", nullable=False))
         batch.add_column(sa.Column("restarted_from", sa.Text(), nullable=True))
+        batch.add_column(sa.Column("concurrency_key", sa.Text(), nullable=True))
+        batch.add_column(sa.Column("concurrency_limit", sa.Integer(), nullable=True))
+        batch.add_column(sa.Column("concurrency_window_s", sa.BigInteger(), nullable=True))
         batch.add_column(sa.Column("cache_key", sa.Text(), nullable=True))
         batch.add_column(sa.Column("cache_ttl_s", sa.BigInteger(), nullable=True))
         batch.drop_constraint(op.f("ck_jobs_running_has_worker"), type_="check")
@@ -34,6 +37,7 @@ def upgrade() -> None:
         batch.drop_index("ix_jobs_waiting")
         batch.create_index("ix_jobs_waiting", ["state", "role", "scheduled_for", "created_at"], unique=False)
         batch.create_index("ix_jobs_run", ["run_id", "run_path"], unique=True)
+        batch.create_index("ix_jobs_concurrency", ["concurrency_key", "started_at"], unique=False)
         batch.create_index("ix_jobs_parent", ["parent_job", "created_at"], unique=False)
     with op.batch_alter_table("job_args") as batch:
         batch.add_column(sa.Column("base", sa.Text(), nullable=True))
@@ -103,6 +107,7 @@ def downgrade() -> None:
         batch.drop_column("base")
     with op.batch_alter_table("jobs") as batch:
         batch.drop_index("ix_jobs_parent")
+        batch.drop_index("ix_jobs_concurrency")
         batch.drop_index("ix_jobs_run")
         batch.drop_index("ix_jobs_waiting")
         batch.create_index("ix_jobs_waiting", ["state", "scheduled_for", "created_at"], unique=False)
@@ -114,6 +119,9 @@ def downgrade() -> None:
         for column in (
             "cache_ttl_s",
             "cache_key",
+            "concurrency_window_s",
+            "concurrency_limit",
+            "concurrency_key",
             "restarted_from",
             "preprocessed",
             "suspend_until",
