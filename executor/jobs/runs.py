@@ -227,8 +227,15 @@ def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
     store.release(connection, run, now)
 
 
-def end_all(connection: Connection, run: Job, end: Ending, flow_status: str | None, now: int) -> None:
-    """End a run and every flow job in it that has not ended; raises LeaseLost."""
+def end_all(
+    connection: Connection,
+    run: Job,
+    end: Ending,
+    flow_status: str | None,
+    forgotten: Collection[str],
+    now: int,
+) -> None:
+    """End a run and every flow job in it that has not ended, scrub its steps `forgotten`; raises LeaseLost."""
     end_parts(connection, run.id, end, now)
     values = {"suspend": 0, "suspend_until": None}
     if flow_status is not None:
@@ -236,6 +243,8 @@ def end_all(connection: Connection, run: Job, end: Ending, flow_status: str | No
     connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
+    if forgotten:
+        _forget(connection, run.id, forgotten)
 
 
 def replace_args(connection: Connection, run: Job, args: bytes) -> None:

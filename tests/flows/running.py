@@ -86,7 +86,9 @@ def branchone(id: str, *branches: tuple[str, Body], default: Body | None = None,
     return {"id": id, "value": {"type": "branchone", "branches": listed, "default": default or []}, **more}
 
 
-def branchall(id: str, *bodies: Body, parallel: bool = True, skip: tuple[int, ...] = (), **more: Any) -> Module:
+def branchall(
+    id: str, *bodies: Body, parallel: bool = True, skip: tuple[int, ...] = (), **more: Any
+) -> Module:
     """A branchall; a failure of the branches `skip` is skipped."""
     listed = [{"modules": body, "skip_failure": number in skip} for number, body in enumerate(bodies)]
     return {"id": id, "value": {"type": "branchall", "branches": listed, "parallel": parallel}, **more}
@@ -123,9 +125,9 @@ class Flows:
         assert response.status_code == 201, response.text
         return response.text
 
-    async def run(self, *modules: Module, **more: Any) -> dict[str, Any]:
+    async def run(self, *modules: Module, timeout_s: float = 20, **more: Any) -> dict[str, Any]:
         """Run a flow; its job once it has ended."""
-        return await self.service.ended(await self.start(*modules, **more), timeout_s=20)
+        return await self.service.ended(await self.start(*modules, **more), timeout_s)
 
     async def result(self, *modules: Module, **more: Any) -> Any:
         """Run a flow that succeeds; its result."""
@@ -142,8 +144,8 @@ class Flows:
 
     async def jobs(self, run: dict[str, Any]) -> list[dict[str, Any]]:
         """The jobs inside a run, in the order they were made."""
-        found = await self.service.get("jobs/list", per_page=1000, order_desc=False)
-        jobs = {job["id"]: job for job in found.json()}
+        found = await self.service.get("jobs/list", per_page=1000)  # other tests' jobs are older
+        jobs = {job["id"]: job for job in sorted(found.json(), key=lambda job: job["created_at"])}
         return [job for job in jobs.values() if self._is_inside(job, jobs, run["id"])]
 
     def _is_inside(self, job: dict[str, Any], jobs: dict[str, dict[str, Any]], run_id: str) -> bool:

@@ -122,7 +122,10 @@ async def test_a_stop_inside_a_parallel_branchall_stays_there(flows: Flows) -> N
 
 async def test_a_stop_in_a_branch_of_a_loop_breaks_the_loop(flows: Flows) -> None:
     """It bubbles through the branch and ends at the innermost loop."""
-    body = [branchone("b", ("flow_input.iter.index == 1", [STOPPING]), default=[const("d", 0)]), const("e", 9)]
+    body = [
+        branchone("b", ("flow_input.iter.index == 1", [STOPPING]), default=[const("d", 0)]),
+        const("e", 9),
+    ]
     assert await flows.result(forloop("l", [1, 2, 3], *body), echo("after", "results.l")) == {
         "x": [9, "stopped"]
     }

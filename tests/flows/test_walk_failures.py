@@ -115,7 +115,9 @@ async def test_a_failure_module_runs_once_at_the_innermost_level(
     job = await flows.run(module, ident("after"), failure_module=HANDLER)
     assert (job["success"], job["result"]) == (False, result)
     assert types_of(job) == {"o": "Failure", "after": "WaitingForPriorSteps"}
-    handlers = [inner for inner in await flows.jobs(job) if (inner["flow_step_id"] or "").startswith("failure")]
+    handlers = [
+        inner for inner in await flows.jobs(job) if (inner["flow_step_id"] or "").startswith("failure")
+    ]
     assert len(handlers) == str(result).count("boom")
     assert all(inner["parent_job"] != job["id"] for inner in handlers)
     assert job["flow_status"]["failure_module"]["type"] == "WaitingForPriorSteps"
@@ -139,7 +141,9 @@ async def test_recovery_inside_a_loop_or_branch(flows: Flows) -> None:
 
 async def test_a_failure_beside_the_steps_of_a_body_is_handled_outside(flows: Flows) -> None:
     """A failing iterator or predicate belongs to the flow that has the module."""
-    job = await flows.run(forloop("l", "nonsense.x", ident("x")), failure_module=echo("failure", "error.step_id"))
+    job = await flows.run(
+        forloop("l", "nonsense.x", ident("x")), failure_module=echo("failure", "error.step_id")
+    )
     assert job["result"] == {"x": "l"}
     assert job["flow_status"]["failure_module"]["parent_module"] == "l"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ async def test_paths_of_jobs(flows: Flows) -> None:
         branchone("o", ("true", [const("d", 1)])),
         path="f/x/flow",
     )
-    paths = {inner["flow_step_id"]: [] for inner in await flows.jobs(job)}
+    paths: defaultdict[str, list[str]] = defaultdict(list)
     for inner in await flows.jobs(job):
         paths[inner["flow_step_id"]].append(inner["script_path"])
     assert job["script_path"] == "f/x/flow"
@@ -69,12 +69,10 @@ async def test_paths_of_jobs(flows: Flows) -> None:
     assert paths["d"] == ["f/x/flow/d"]
 
 
-@pytest.mark.parametrize(
-    ("flow_tag", "tag"), [(None, "mine"), ("flow", "mine"), ("gpu", "gpu")]
-)
+@pytest.mark.parametrize(("flow_tag", "tag"), [(None, "mine"), ("flow", "mine"), ("gpu", "gpu")])
 async def test_tags(flows: Flows, flow_tag: str | None, tag: str) -> None:
     """A flow's own tag, other than `flow`, is given to all steps."""
-    extra = {} if flow_tag is None else {"tag": flow_tag}
+    extra: dict[str, Any] = {} if flow_tag is None else {"tag": flow_tag}
     job = await flows.run(script("a", {"result": 1}, fields={"tag": "mine"}), const("b", 1), **extra)
     tags = {inner["flow_step_id"]: inner["tag"] for inner in await flows.jobs(job)}
     assert tags["a"] == tag
@@ -108,7 +106,10 @@ async def test_a_time_limit_above_the_instances_is_ignored(flows: Flows) -> None
 @pytest.mark.parametrize("timeout", [static("soon"), static(-1), js("0")])
 async def test_a_time_limit_that_is_none_fails_the_step(flows: Flows, timeout: Any) -> None:
     """With a message that names the field."""
-    assert "timeout: expected a positive number" in (await flows.error(const("b", 1, timeout=timeout)))["message"]
+    assert (
+        "timeout: expected a positive number"
+        in (await flows.error(const("b", 1, timeout=timeout)))["message"]
+    )
 
 
 async def test_a_timed_out_step_is_a_failure(flows: Flows) -> None:
@@ -127,9 +128,10 @@ async def test_a_cached_step_does_not_run_again(flows: Flows) -> None:
     """For the same script and args; failures are not kept."""
     runs = counting(flows)
     first = counted("a", "flow_input.v", cache_ttl=60)
-    for value in (1, 1, 2, 1):
+    for value in (1, 1, 2):
         job = await flows.run(first, echo("x", "results.a"), args={"v": value}, path="f/cached/step")
         assert job["result"] == {"x": value}
+    job = await flows.run(first, args={"v": 1}, path="f/cached/step")
     assert runs["a"] == 2
     made = (await flows.jobs(job))[0]
     assert (made["flow_step_id"], made["success"]) == ("a", True)
@@ -160,7 +162,6 @@ async def test_a_kept_result_does_not_end_a_run_that_has_begun(flows: Flows) -> 
 
 async def test_an_early_return_answers_before_the_run_ends(flows: Flows) -> None:
     """With that step's result; the run goes on."""
-    release = asyncio.Event()
     body = {
         "value": {
             "modules": [const("a", {"v": 1}), script("b", {"sleep": 0.5}, {"result": "late"})],
@@ -169,7 +170,6 @@ async def test_an_early_return_answers_before_the_run_ends(flows: Flows) -> None
     }
     response = await flows.service.http.post("/api/w/main/jobs/run_wait_result/preview_flow", json=body)
     assert response.json() == {"v": 1}
-    assert not release.is_set()
     listed = (await flows.service.get("jobs/list", job_kinds="flowpreview", has_null_parent=True)).json()
     newest = max(listed, key=lambda job: job["created_at"])
     assert newest["type"] == "QueuedJob"
@@ -204,6 +204,7 @@ async def test_a_cancelled_run_deletes_too(flows: Flows) -> None:
 
 async def test_a_preprocessor_makes_the_flows_input(flows: Flows) -> None:
     """It gets the raw args and its own entry function; what it returns replaces them."""
+
     def preprocessor(args: dict[str, Any]) -> Any:
         return {"entry": args["_ENTRYPOINT_OVERRIDE"], "raw": args["a"]}
 

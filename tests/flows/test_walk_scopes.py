@@ -112,7 +112,9 @@ async def test_the_first_step_of_a_flow_sees_its_input_as_previous_result(flows:
     assert await flows.result(const("p", 9), forloop("l", ["v"], ident("a")), args={"i": 1}) == [item]
 
 
-@pytest.mark.parametrize("expr", ["results.p", "results?.p", "results['p']", 'results["p"]', "previous_result"])
+@pytest.mark.parametrize(
+    "expr", ["results.p", "results?.p", "results['p']", 'results["p"]', "previous_result"]
+)
 async def test_results_of_the_module_before_are_the_previous_result(flows: Flows, expr: str) -> None:
     """In every form."""
     assert await flows.result(const("p", {"v": 4}), echo("x", f"({expr}).v")) == {"x": 4}

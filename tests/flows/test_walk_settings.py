@@ -49,9 +49,7 @@ async def test_a_stop_that_does_not_hold_changes_nothing(flows: Flows) -> None:
     assert await flows.result(const("a", 1, stop_after_if=stop("''")), const("b", 2)) == 2
 
 
-@pytest.mark.parametrize(
-    ("message", "said"), [("too few", "too few"), ("", "stop after if: result == 1")]
-)
+@pytest.mark.parametrize(("message", "said"), [("too few", "too few"), ("", "stop after if: result == 1")])
 async def test_a_stop_with_a_message_is_a_failure(flows: Flows, message: str, said: str) -> None:
     """The failure module runs on it."""
     stopping = const("a", 1, stop_after_if=stop("result == 1", error_message=message))
@@ -156,7 +154,9 @@ async def test_a_sleep_comes_after_the_step_and_changes_nothing(flows: Flows, sl
 
 async def test_a_sleep_on_the_last_step_has_a_step_of_its_own(flows: Flows) -> None:
     """`<id>-v`, an identity; the result stays the step's."""
-    job = await flows.run(forloop("l", [1], const("a", 1, sleep=static(0.01))), const("b", 2, sleep=static(0.01)))
+    job = await flows.run(
+        forloop("l", [1], const("a", 1, sleep=static(0.01))), const("b", 2, sleep=static(0.01))
+    )
     assert job["result"] == 2
     assert types_of(job) == {"l": "Success", "b": "Success", "b-v": "Success"}
     assert await flows.runs_of(job) == {"l": 1, "a": 1, "a-v": 1, "b": 1, "b-v": 1}
@@ -206,9 +206,10 @@ async def test_a_forgiven_failure_of_the_last_step(flows: Flows) -> None:
 
 async def test_a_forgiven_failure_in_a_loop_does_not_fail_its_iteration(flows: Flows) -> None:
     """The iteration goes on."""
-    assert await flows.result(
-        forloop("l", [1, 2], fails("a", continue_on_error=True), const("b", "ok"))
-    ) == ["ok", "ok"]
+    assert await flows.result(forloop("l", [1, 2], fails("a", continue_on_error=True), const("b", "ok"))) == [
+        "ok",
+        "ok",
+    ]
 
 
 async def test_retries_come_before_forgiveness(flows: Flows) -> None:
