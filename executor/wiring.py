@@ -20,7 +20,7 @@ from executor.containers import Parts, docker_parts, make_sandbox, make_shared
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
 from executor.flows.expressions.pool import Expressions
-from executor.jobs import store
+from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
@@ -106,14 +106,14 @@ class Service:
             shared = self.shared = make_shared(
                 settings, parts, datadir.shared(settings), datadir.instance(settings)
             )
-            await shared.sweep(nobody)  # no run outlives a service yet
+            await shared.sweep(partial(database.read, runs.is_unfinished))
             if (egress := sandbox.egress) is not None:
                 workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
-            worker = self.worker = self._worker(desk, sandbox, workspaces)
+            worker = self.worker = self._worker(desk, sandbox, workspaces, shared)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(stack, desk, workspaces, worker.worker_id)
+            walker = self.walker = await self._walker(stack, desk, workspaces, shared, worker.worker_id)
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
@@ -134,7 +134,9 @@ class Service:
                 checks=partial(checks, sandbox, database, self.runtimes, desk),
             )
 
-    def _worker(self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces) -> Worker:
+    def _worker(
+        self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces, shared: SharedDirectories
+    ) -> Worker:
         settings = self.settings
         return Worker(
             sandbox.worker,
@@ -147,10 +149,16 @@ class Service:
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,
+            open_shared=shared.open,
         )
 
     async def _walker(
-        self, stack: AsyncExitStack, desk: Desk, workspaces: Workspaces, worker_id: str
+        self,
+        stack: AsyncExitStack,
+        desk: Desk,
+        workspaces: Workspaces,
+        shared: SharedDirectories,
+        worker_id: str,
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
         around = Surroundings(
@@ -159,6 +167,7 @@ class Service:
             await stack.enter_async_context(Expressions()),
             workspaces.bounds,
             limits,
+            shared.close,
         )
         return Walker(worker_id, around)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from executor import telemetry
@@ -24,7 +25,8 @@ from executor.jobs.live import LiveJob, Piece
 from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
-from executor.script import Failed, Isolation, Script, Usage
+from executor.sandbox.shared import SharedDirectory
+from executor.script import Failed, Isolation, Outcome, Script, Usage
 from executor.storage.database import STORE_RETRY_S, insist
 
 ATTEMPTS_MAX = 3
@@ -51,6 +53,7 @@ class Worker:
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
         workspace_images: Callable[[str], tuple[str, ...] | None],
+        open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -62,6 +65,7 @@ class Worker:
         self._workspace_share = workspace_share
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
+        self._open_shared = open_shared
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -229,7 +233,7 @@ class Worker:
             images=self._workspace_images(job.workspace_id),
         )
         try:
-            outcome = await self._sandbox.run(order)
+            outcome = await self._run_order(job, order)
         except EngineTransient:
             raise
         except EngineError as error:
@@ -239,6 +243,18 @@ class Worker:
         if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
         return ending(outcome, job.limits.timeout_s, job.step_id)
+
+    async def _run_order(self, job: Job, order: Order) -> Outcome:
+        """Run it, with its run's shared directory if it is to have that.
+
+        What the script has written there is on the disk before its end is known to anybody.
+        """
+        if not job.shared or job.run_id is None or self._open_shared is None:
+            return await self._sandbox.run(order)
+        shared = await self._open_shared(job.run_id)
+        outcome = await self._sandbox.run(replace(order, shared=shared))
+        await shared.sync()
+        return outcome
 
     async def _commit_lease(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
         """Say where the script is about to run, and learn whether it still should."""

@@ -13,6 +13,7 @@ from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.jobs import JSON
 from executor.errors import BadInput, NotFound
 from executor.flows.document import BranchAll, Flow, FlowLimits, ForLoop, read_flow
+from executor.flows.walk import first_status
 from executor.jobs import runs, store
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import compact_json
@@ -79,6 +80,7 @@ async def _restart(
         run_path="",
         priority=job.priority,
         restarted_from=compact_json(restarted_from).decode(),
+        flow_status=first_status(flow).text,
     )
     await ctx.desk.submit(new)
     return PlainTextResponse(run_id, 201)

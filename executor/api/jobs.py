@@ -27,20 +27,15 @@ async def whole_job(
     members = job_members(job, with_code=code)
     if logs:
         members["logs"] = (await ctx.desk.output(job.id, "log")).text
-    raw = {"args": await ctx.desk.database.read(store.args, job.id), "flow_status": flow_status(ctx, job)}
+    raw = {
+        "args": await ctx.desk.database.read(store.args, job.id),
+        "flow_status": await ctx.desk.flow_status(job),
+    }
     raw["raw_flow"] = job.content.encode() if job.is_flow and job.content and code else b"null"
     if job.state == "completed":
         done = await ctx.desk.result(workspace.id, job.id)
         raw["result"] = done.result if done else b"null"
     return json_object(members, raw)
-
-
-def flow_status(ctx: Context, job: Job) -> bytes:
-    """A flow job's status as JSON: of the walk, if it is being walked; null for other jobs."""
-    live = ctx.desk.flow_statuses.get(job.id)
-    if live is not None and job.state != "completed":
-        return live.text.encode()
-    return (job.flow_status or "null").encode()
 
 
 @router.get("/jobs_u/get/{id}", summary="A job, queued or completed")

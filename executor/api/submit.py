@@ -21,6 +21,7 @@ from executor.api.problems import problem, shown
 from executor.errors import BadInput
 from executor.flows.document import Flow, FlowLimits, read_flow, with_ids
 from executor.flows.schema import apply_schema
+from executor.flows.walk import first_status
 from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Completed, Early
 from executor.jobs.job import NewJob, as_us, new_id, now_us
@@ -216,9 +217,10 @@ async def _new_run(
         run_path="",
         priority=flow.priority or 0,
         **_concurrency(flow, workspace.id, asked.path, args),
-        cache_key=flow_key(asked.path, value, args) if flow.cache_ttl else None,
+        cache_key=flow_key(asked.path, asked.value, args) if flow.cache_ttl else None,
         cache_ttl_s=int(flow.cache_ttl) or None,
         restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
+        flow_status=first_status(flow).text,
     )
 
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from executor.api.context import Context, Ctx, InWorkspace
-from executor.api.jobs import JSON, flow_status, whole_job
+from executor.api.jobs import JSON, whole_job
 from executor.api.models import json_object
 from executor.errors import NotFound, Unavailable
 from executor.jobs.job import Job
@@ -79,7 +79,7 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         log = await ctx.desk.output(job_id, "log", want.log_offset)
         members.update(new_logs=log.text, log_offset=log.offset)
         after = replace(after, log_offset=log.offset)
-    raw = {"flow_status": flow_status(ctx, job)}
+    raw = {"flow_status": await ctx.desk.flow_status(job)}
     if job.state == "completed":
         raw |= await _end(ctx, workspace, job, want)
     return Update(members, raw, job.state, after != want, after)

@@ -12,7 +12,7 @@ from executor.flows.steps import KINDS
 from executor.flows.steps.script import run_script
 from executor.flows.transforms import View
 from executor.flows.values import Args, End, Value
-from executor.flows.walk import FlowWalk, Home, whole_flow
+from executor.flows.walk import FlowWalk, Home, Kept, whole_flow
 from executor.flows.world import World
 from executor.script import compact_json
 
@@ -26,9 +26,11 @@ class Run:
     args: Args
     path: str | None = None
     is_preprocessed: bool = False
-    """The input is what a preprocessor gave already, or none is asked for."""
-    kept: Mapping[str, End] = field(default_factory=dict)
-    """Ends of the modules before the one it is restarted from."""
+    """No preprocessor is asked for: the input is that of an earlier run, which had one."""
+    tag: str | None = None
+    """What all its steps are tagged with."""
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    """The modules before the one it is restarted from."""
     kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
     """Ends of that module's branches or iterations before the one it is restarted from."""
     restarted_from: Mapping[str, object] | None = None
@@ -36,7 +38,7 @@ class Run:
 
 async def walk_run(world: World, run: Run) -> End:
     """Walk a run to its end, or until nothing of it can go on by itself; it is then cancelled."""
-    walk = whole_flow(world, KINDS, run.job, "", run.flow, run.args, Home.of(run.flow, run.path))
+    walk = whole_flow(world, KINDS, run.job, "", run.flow, run.args, Home.of(run.flow, run.path, run.tag))
     walk = replace(walk, kept=run.kept, kept_children=run.kept_children)
     walk.status.restarted_from = None if run.restarted_from is None else dict(run.restarted_from)
     world.show_status(run.job, walk.status)
@@ -44,6 +46,7 @@ async def walk_run(world: World, run: Run) -> End:
         end = await _preprocess(walk, run)
         if not end.ok:
             return end
+        walk.status.step = 0
         walk = replace(walk, args=Args.of(await _replaced(world, end.value)))
         await world.replace_args(run.job, walk.args)
     return await walk.run()
@@ -64,9 +67,7 @@ async def _preprocess(walk: FlowWalk, run: Run) -> End:
         return await run_script(step, args)
 
     kinds = {"rawscript": with_raw_input, "script": with_raw_input}
-    end = await Step(walk, module, status, "/preprocessor", before, kinds, view).run()
-    walk.status.step = 0
-    return end
+    return await Step(walk, module, status, "/preprocessor", before, kinds, view).run()
 
 
 async def _replaced(world: World, value: Value) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,9 +38,18 @@ class ModuleStatus:
     failed_retries: list[str] = field(default_factory=list)
     parent_module: str | None = None
     """Of a failure module: the module that failed."""
+    copied: Mapping[str, Any] | None = None
+    """What a restarted run took over of it, in place of all else."""
+
+    def forget_children(self) -> None:
+        """The module is tried again; an earlier attempt's branches or iterations are not its own."""
+        self.children.clear()
+        self.successes.clear()
 
     def as_json(self) -> dict[str, Any]:
         """The members that its type has."""
+        if self.copied is not None:
+            return dict(self.copied)
         shown: dict[str, Any] = {"type": self.type, "id": self.id}
         names = {
             "WaitingForPriorSteps": (),

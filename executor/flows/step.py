@@ -70,6 +70,12 @@ class Step:
             self.path + below, self.walk.job, self.module.id, job_path or self.walk.job_path(self.module.id)
         )
 
+    def has_job(self, job: str, is_running: bool) -> None:
+        """The module has a script's job, which runs or waits for its turn."""
+        self.status.type = "InProgress" if is_running else "WaitingForExecutor"
+        self.status.job = job
+        self.walk.changed()
+
     async def run(self) -> End:
         """Run the module and close it."""
         try:
@@ -78,7 +84,7 @@ class Step:
                 end = await step.kinds["identity"](replace(step, is_skipped=True))
                 return await step._close(replace(end, skipped=True))
             end = await step._with_retries()
-            if self.module.value.type in MANY:
+            if self.module.value.type in MANY or end.job is None:
                 await self._keep(end)
             return await step._close(end)
         except StepFailed as failure:
@@ -132,6 +138,7 @@ class Step:
                 return end
             self._note_retry(step.attempt + 1, end.job)
             await until(self.world, wake)
+            self.status.forget_children()
             step = replace(step, attempt=step.attempt + 1)
 
     def _note_retry(self, failures: int, job: str | None) -> None:

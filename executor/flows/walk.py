@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import quote
 
 from executor.flows.document import Flow, Module
@@ -18,6 +19,8 @@ from executor.flows.transforms import StepFailed, View
 from executor.flows.values import Args, End, Stop, Value, recovers
 from executor.flows.world import World
 from executor.script import compact_json
+
+DEFAULT_TAG = "flow"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,22 @@ class Home:
 
     @classmethod
     def of(cls, flow: Flow, path: str | None, tag: str | None = None) -> Home:
-        """The home that a flow's document makes."""
-        return cls(path, flow.flow_env, tag, flow.priority)
+        """The home that a flow's document makes; a tag from around it wins over its own."""
+        return cls(path, flow.flow_env, tag or own_tag(flow.tag), flow.priority)
+
+
+def own_tag(tag: str | None) -> str | None:
+    """The tag that a flow gives to all its steps: any but the default one."""
+    return None if tag == DEFAULT_TAG else tag
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How a module ended that an earlier run has reached already (a restart)."""
+
+    end: End
+    status: Mapping[str, Any]
+    """As clients saw it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +68,8 @@ class FlowWalk:
     results: Results
     home: Home
     status: FlowStatus
-    kept: Mapping[str, End]
-    """Ends of modules that an earlier run has reached already (a restart)."""
+    kept: Mapping[str, Kept]
+    """Modules before the one that a restart begins at."""
     kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
     skip_expr: str | None = None
     """Where it is true, nothing runs."""
@@ -92,8 +109,8 @@ class FlowWalk:
         for index, module in enumerate(self.modules):
             self.status.step = index
             if (kept := self.kept.get(module.id)) is not None:
-                end = kept
-                self._keep(index, module, kept)
+                end = kept.end
+                await self._keep(index, module, kept)
             else:
                 end = await self._step(index, module, Behind(before, end)).run()
             if end.stop is not None or not (end.ok or end.caught):
@@ -111,13 +128,23 @@ class FlowWalk:
             behind.end.value,
             None if behind.module is None else behind.module.id,
         )
-        path = f"{self.path}/{index}:{quote(module.id, safe='')}"
+        path = self._path_of(index, module)
         return Step(self, module, self.status.modules[index], path, behind, self.kinds, view)
 
-    def _keep(self, index: int, module: Module, end: End) -> None:
-        status = self.status.modules[index]
-        status.type, status.job = "Success", end.job
-        self.results.put(module.id, end.value)
+    def _path_of(self, index: int, module: Module) -> str:
+        return f"{self.path}/{index}:{quote(module.id, safe='')}"
+
+    async def _keep(self, index: int, module: Module, kept: Kept) -> None:
+        """Take a module's end over; a result that is no job's is kept here too, for those who ask by its id."""
+        value = kept.end.value
+        self.status.modules[index].copied = kept.status
+        self.results.put(module.id, value)
+
+        async def act() -> bytes:
+            return await self.world.text(value)
+
+        if value.job is None:
+            await self.world.once(f"{self._path_of(index, module)}/result", act)
 
     async def _fail(self, end: End) -> End:
         """Run the failure module on a failure; its result is the flow's."""
@@ -162,16 +189,17 @@ class FlowWalk:
         args = self.args.beneath(self.job, own_args)
         place = step.place(below, job_path=self.home.path)
         job = await self.world.begin_flow(place, "flowpreview", args)
-        whole = effective(modules)
+        whole, failure = effective(modules), numbered(self.failure, number)
         child = replace(
             self,
             job=job,
             path=place.path,
             loop_path=self.loop_path + loop_path,
             modules=whole,
+            failure=failure,
             args=args,
             results=Results(self.results) if own_results else self.results,
-            status=status_of(whole, self.failure),
+            status=status_of(whole, failure),
             kept={},
             kept_children={},
             skip_expr=None,
@@ -242,7 +270,7 @@ def whole_flow(
         args,
         Results(around),
         home,
-        status_of(modules, flow.failure_module, flow.preprocessor_module),
+        first_status(flow),
         {},
         skip_expr=flow.skip_expr,
     )
@@ -257,6 +285,16 @@ def effective(modules: Sequence[Module]) -> Sequence[Module]:
     if last.sleep is None and not gated:
         return modules
     return [*modules, Module.model_validate({"id": f"{last.id}-v", "value": {"type": "identity"}})]
+
+
+def numbered(failure: Module | None, number: int) -> Module | None:
+    """The copy of a failure module that a branch or an iteration has."""
+    return None if failure is None else failure.model_copy(update={"id": f"{failure.id}-{number}"})
+
+
+def first_status(flow: Flow) -> FlowStatus:
+    """The status of a run of this flow before anything has happened."""
+    return status_of(effective(flow.modules), flow.failure_module, flow.preprocessor_module)
 
 
 def status_of(

@@ -102,8 +102,11 @@ class World(Protocol):
     ) -> bytes:
         """The value of an expression as JSON; raises ExpressionFailed."""
 
-    async def script(self, call: ScriptCall) -> End:
-        """Run a script as a job of its own, or recall how it ended."""
+    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
+        """Run a script as a job of its own, or recall how it ended.
+
+        `shown` is told the job's id as soon as there is one, and whether the script runs already.
+        """
 
     async def engine_job(
         self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -56,6 +56,9 @@ class Walks(Protocol):
 
     async def take_up(self, run_id: str) -> None:
         """There is news for a run: an event, or a cancellation."""
+
+    async def store(self, run_id: str) -> None:
+        """Whatever a run's walk has told of can be read from the database when this returns."""
 
     def wake(self) -> None:
         """A run is queued, or put down until a time."""
@@ -221,6 +224,19 @@ class Desk:
             raise NotFound(f"no job {job_id} in workspace {workspace_id}", field="id")
         return job
 
+    async def flow_status(self, job: Job) -> bytes:
+        """A flow job's status as JSON: of the walk, if it is being walked; null for other jobs.
+
+        The jobs that it names can be read.
+        """
+        live = self.flow_statuses.get(job.id)
+        if live is None or job.state == "completed":
+            return (job.flow_status or "null").encode()
+        text = live.text.encode()
+        if self.walks is not None:
+            await self.walks.store(job.run_id or job.id)
+        return text
+
     async def result(self, workspace_id: str, job_id: str) -> Completed | None:
         """A job's end, None while it has none; raises NotFound."""
         job = await self.get(workspace_id, job_id)
@@ -263,14 +279,22 @@ class Desk:
             finally:
                 waiting.cancel()
 
-    async def wait(self, workspace_id: str, job_id: str) -> Completed:
-        """Return when the job is completed; raises NotFound, and Unavailable if the service stops first."""
+    async def wait(
+        self, workspace_id: str, job_id: str, begun: Callable[[], None] | None = None
+    ) -> Completed:
+        """Return when the job is completed; call `begun` when it is found running in this process.
+
+        Raises NotFound, and Unavailable if the service stops first.
+        """
         with self.watching(job_id) as event:
             while True:
                 event.clear()
                 done = await self.result(workspace_id, job_id)
                 if done is not None:
                     return done
+                if begun is not None and job_id in self.live:
+                    begun()
+                    begun = None
                 if self._closed and job_id not in self.live:
                     raise Unavailable(f"the service is stopping; job {job_id} will run after its restart")
                 await event.wait()

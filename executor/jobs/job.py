@@ -63,6 +63,7 @@ class NewJob:
     script_hash: str | None = None
     priority: int = 0
     restarted_from: str | None = None
+    flow_status: str | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     concurrency_window_s: int | None = None

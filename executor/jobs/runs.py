@@ -227,8 +227,15 @@ def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
     store.release(connection, run, now)
 
 
-def end_all(connection: Connection, run: Job, end: Ending, flow_status: str | None, now: int) -> None:
-    """End a run and every flow job in it that has not ended; raises LeaseLost."""
+def end_all(
+    connection: Connection,
+    run: Job,
+    end: Ending,
+    flow_status: str | None,
+    forgotten: Collection[str],
+    now: int,
+) -> None:
+    """End a run and every flow job in it that has not ended, scrub its steps `forgotten`; raises LeaseLost."""
     end_parts(connection, run.id, end, now)
     values = {"suspend": 0, "suspend_until": None}
     if flow_status is not None:
@@ -236,6 +243,8 @@ def end_all(connection: Connection, run: Job, end: Ending, flow_status: str | No
     connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
+    if forgotten:
+        _forget(connection, run.id, forgotten)
 
 
 def replace_args(connection: Connection, run: Job, args: bytes) -> None:
@@ -251,6 +260,12 @@ def note_cancellation(connection: Connection, run_id: str, by: str, why: str, no
     alive = and_(jobs.c.id == run_id, jobs.c.state != "completed")
     connection.execute(update(jobs).where(alive).values(canceled_by=by, canceled_reason=why))
     connection.execute(update(jobs).where(alive, jobs.c.state == "queued").values(scheduled_for=now))
+
+
+def is_unfinished(connection: Connection, run_id: str) -> bool:
+    """Whether there is such a run, and it has not ended."""
+    state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
+    return state is not None and state != "completed"
 
 
 def lease(connection: Connection, run_id: str, worker_id: str, now: int) -> Job | None:

@@ -5,7 +5,8 @@ A script steers it. Its content is a JSON array of steps, done in order:
     {"log": TEXT}  {"stream": TEXT}  {"sleep": SECONDS}  {"result": VALUE}  {"error": {…}}
     {"exit": CODE}  {"stopped": WHY}  {"oom": true}  {"vanish": true}  {"garbage": TEXT}
 
-`{"echo": true}` gives the arguments back as result. Without an `exit`, `stopped` or `vanish` step the
+`{"echo": true}` gives the arguments back as result. `{"call": NAME}` gives what the function of this name
+in `functions` makes of the arguments; if that raises, the script fails as a Python one does. Without an `exit`, `stopped` or `vanish` step the
 script ends with exit code 0. Content that is no such array fails as a script does: exit code 1 and
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
 those the engine does not have; that many next runs as `losses` says end without a word. `images`
@@ -21,7 +22,7 @@ import io
 import json
 import tarfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +109,7 @@ class FakeEngine:
         self.can_bound_root = False
         self.pulls: list[str] = []
         self.read: list[ContainerSpec] = []
+        self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
 
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
@@ -169,6 +171,8 @@ class FakeEngine:
                     self._result(container, value)
                 case "echo", _:
                     self._result(container, job.get("args"))
+                case "call", str(name):
+                    code = self._call(container, name, job.get("args") or {})
                 case "error", dict(error):
                     container.say(type="error", **error)
                     code = 1
@@ -198,6 +202,15 @@ class FakeEngine:
             memory_peak_bytes=1024,
             oom_kills=oom_kills,
         )
+
+    def _call(self, container: FakeContainer, name: str, args: dict[str, Any]) -> int:
+        """Let a function be the script; the exit code."""
+        try:
+            self._result(container, self.functions[name](args))
+        except Exception as error:  # noqa: BLE001 - whatever a script raises is its own failure
+            container.say(type="error", name=type(error).__name__, message=str(error), stack="", extra={})
+            return 1
+        return 0
 
     def _result(self, container: FakeContainer, value: Any) -> None:
         text = json.dumps(value, separators=(",", ":")).encode()

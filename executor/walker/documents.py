@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,28 +13,27 @@ from sqlalchemy import Connection
 from executor.flows.document import Flow, FlowLimits, read_flow
 from executor.flows.root import Run
 from executor.flows.values import Args, End, Value
+from executor.flows.walk import Kept, own_tag
 from executor.jobs import runs, store
 from executor.jobs.job import Job
 from executor.script import compact_json
-from executor.storage.database import Database
+from executor.storage.database import Database, insist
 
 
 async def as_run(run: Job, args: bytes, database: Database, limits: FlowLimits) -> Run:
     """The run as it is to be walked."""
     flow = document(run.content, limits)
-    whole = Run(run.id, flow, Args.of(members(args)), run.path, run.preprocessed)
+    whole = Run(run.id, flow, Args.of(members(args)), run.path, tag=own_tag(run.tag))
     if run.restarted_from is None:
         return whole
-    taken = await database.read(take_over, flow, json.loads(run.restarted_from))
-    return Run(
-        run.id,
-        flow,
-        whole.args,
-        run.path,
+    origin = json.loads(run.restarted_from)
+    taken = await insist(partial(database.read, take_over, flow, origin))
+    return replace(
+        whole,
         is_preprocessed=True,
         kept=taken.modules,
         kept_children=taken.children,
-        restarted_from=json.loads(run.restarted_from),
+        restarted_from=origin,
     )
 
 
@@ -51,8 +51,8 @@ def members(args: bytes) -> dict[str, bytes]:
 class TakenOver:
     """What a restarted run has from the one before it."""
 
-    modules: dict[str, End]
-    """Ends of the modules before the one it begins at, by id."""
+    modules: dict[str, Kept]
+    """The modules before the one it begins at, by id."""
     children: dict[str, list[End]]
     """Ends of that module's branches or iterations before the one it begins at."""
 
@@ -60,7 +60,7 @@ class TakenOver:
 def take_over(connection: Connection, flow: Flow, origin: dict[str, Any]) -> TakenOver:
     """Ends from an earlier run of the same flow, whose restart was allowed when it was asked for."""
     status = json.loads(store.flow_status(connection, origin["flow_job_id"]) or "{}")
-    modules: dict[str, End] = {}
+    modules: dict[str, Kept] = {}
     for index, (module, was) in enumerate(zip(flow.modules, status.get("modules", []), strict=False)):
         if module.id == origin["step_id"]:
             number = origin.get("branch_or_iteration_n") or 0
@@ -69,7 +69,8 @@ def take_over(connection: Connection, flow: Flow, origin: dict[str, Any]) -> Tak
         path = f"/{index}:{quote(module.id, safe='')}/result"
         kept = runs.note(connection, origin["flow_job_id"], path)
         job = was.get("job")
-        modules[module.id] = End(Value(kept), job=job) if kept else _end_of_job(connection, job)
+        end = End(Value(kept), job=job) if kept else _end_of_job(connection, job)
+        modules[module.id] = Kept(replace(end, skipped=was.get("skipped", False)), was)
     return TakenOver(modules, {})
 
 

@@ -7,20 +7,22 @@ starts its next activation.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from executor import telemetry
+from executor.errors import Unavailable
 from executor.flows.document import Flow, every_module
 from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
-from executor.flows.walk import status_of
+from executor.flows.walk import first_status
 from executor.jobs import cache, runs, store
 from executor.jobs.ending import Ending, canceled, infrastructure
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import LeaseLost
-from executor.jobs.runs import Parking
+from executor.jobs.runs import Batch, Parking
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import as_run
 from executor.walker.world import RunWorld, Surroundings
@@ -77,6 +79,11 @@ class Walker:
         if run is not None:
             self.start(run, await self._desk.database.read(store.args, run_id))
 
+    async def store(self, run_id: str) -> None:
+        """Whatever the run's walk has told of can be read from the database when this returns."""
+        if (activation := self._activations.get(run_id)) is not None:
+            await activation.store()
+
     async def work(self) -> None:
         """Take due runs up whenever there is room; runs until cancelled or drained."""
         while not self._draining:
@@ -131,12 +138,19 @@ class Activation:
         self._desk = around.desk
         self._news = asyncio.Event()
         self._stopping = False
+        self._world: RunWorld | None = None
         if run.canceled_by is not None:  # asked for before our predecessor died
             self._desk.cancel_asked[run.id] = (run.canceled_by, run.canceled_reason or "")
 
     def tell(self) -> None:
         """Something has happened: an event, or a cancellation."""
         self._news.set()
+
+    async def store(self) -> None:
+        """Store what the walk has gathered so far."""
+        if self._world is not None:
+            with suppress(LeaseLost):
+                await self._world.store()
 
     def stop(self) -> None:
         """Put the run down as soon as possible."""
@@ -150,7 +164,7 @@ class Activation:
             database = self._desk.database
             record = await insist(partial(database.read, runs.load, self.run.id))
             run = await as_run(self.run, self._args, database, self._around.limits)
-            world = RunWorld(self.run, record, self._around, run.flow)
+            world = self._world = RunWorld(self.run, record, self._around, run.flow)
             try:
                 await self._walk(world, run)
             finally:
@@ -159,9 +173,9 @@ class Activation:
             telemetry.log.warning("lease lost; the walk is dropped", run=self.run.id)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a run without an end
             telemetry.log.exception("BUG: a walk failed in an unforeseen way", run=self.run.id)
-            end = infrastructure(f"{type(error).__name__}: {error}")
-            with suppress(LeaseLost):
-                await self._finish_for_good(end)
+            why = f"{type(error).__name__}: {error}"
+            with suppress(LeaseLost, Unavailable):
+                await self._end_all(infrastructure(why), "executor", why)
         finally:
             telemetry.runs_walked.dec()
 
@@ -173,7 +187,7 @@ class Activation:
         try:
             while not walking.done():
                 if self.run.id in self._desk.cancel_asked:
-                    return await self._cancel(world, walking)
+                    return await self._cancel(world, walking, run.flow)
                 if self._stopping:
                     return await self._give_back(world, walking)
                 if world.activity.resting.is_set() and await self._put_down(world, walking):
@@ -214,8 +228,7 @@ class Activation:
         if wake_at is not None and wake_at - now_us() <= HOLD_US:
             return False
         gates = {rest.gate for rest in rests if rest.gate is not None}
-        batch = world.take_batch()
-        world.keep_statuses(batch)
+        batch = await self._last_batch(world)
         parking = Parking(
             wake_at,
             world.missing_events(),
@@ -232,56 +245,71 @@ class Activation:
     async def _give_back(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
         """We are stopping: the run waits for the next service."""
         await ended(walking)
-        batch = world.take_batch()
-        world.keep_statuses(batch)
+        batch = await self._last_batch(world)
         write = partial(self._desk.database.write, runs.give_back, self.run, batch, now_us())
         await insist(write)
+
+    async def _last_batch(self, world: RunWorld) -> Batch:
+        """What the walk has left to be stored, with how far each flow job inside has come."""
+        await world.settle()
+        batch = world.take_batch()
+        world.keep_statuses(batch)
+        return batch
 
     # ------------------------------------------------------------ the end
 
     async def _finish(self, world: RunWorld, end: End, flow: Flow) -> None:
         ending = await world.ending(end)
         status = world.statuses[self.run.id].text
-        forgotten = [module.id for _, module in every_module(flow) if module.delete_after_use]
+        batch = await self._last_batch(world)
         write = self._desk.database.write
-        await insist(
-            partial(write, runs.finish, self.run, world.take_batch(), ending, status, forgotten, now_us())
-        )
+        await insist(partial(write, runs.finish, self.run, batch, ending, status, forgotten(flow), now_us()))
         self._desk.early_results.pop(self.run.id, None)
         telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
 
     async def _is_cached(self, world: RunWorld, flow: Flow) -> bool:
         """End the run with the result of an earlier one, where the flow keeps its results."""
         run = self.run
-        if run.cache_key is None:
+        if run.cache_key is None or not world.is_new:
             return False
         text = await self._desk.database.read(cache.find, run.workspace_id, run.cache_key, now_us())
         if text is None:
             return False
-        world.show_status(run.id, status_of(flow.modules, flow.failure_module))
+        world.show_status(run.id, first_status(flow))
         await self._finish(world, End(Value(text)), flow)
         return True
 
-    async def _cancel(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
-        """End everything of the run: its scripts, its flow jobs, itself."""
+    async def _cancel(self, world: RunWorld, walking: asyncio.Task[End], flow: Flow) -> None:
+        """Somebody wants the run to end; what it has done so far is kept."""
         await ended(walking)
-        await world.store()
+        batch = await self._last_batch(world)
+        await insist(partial(self._desk.database.write, runs.write, self.run, batch))
         by, why = self._desk.cancel_asked[self.run.id]
-        end = canceled(by, why)
-        for job_id, role, _ in await self._desk.database.read(runs.unfinished, self.run.id):
-            if role == "script":
-                await self._desk.cancel(self.run.workspace_id, job_id, by, why)
-        for job_id, role, _ in await self._desk.database.read(runs.unfinished, self.run.id):
-            if role == "script":
-                await self._desk.wait(self.run.workspace_id, job_id)
         status = world.statuses.get(self.run.id)
-        await self._finish_for_good(end, None if status is None else status.text)
+        await self._end_all(
+            canceled(by, why), by, why, None if status is None else status.text, forgotten(flow)
+        )
 
-    async def _finish_for_good(self, end: Ending, flow_status: str | None = None) -> None:
-        """End the run and every flow job in it."""
-        write = partial(self._desk.database.write, runs.end_all, self.run, end, flow_status, now_us())
-        await insist(write)
+    async def _end_all(
+        self, end: Ending, by: str, why: str, flow_status: str | None = None, forgotten: Collection[str] = ()
+    ) -> None:
+        """End everything of the run: its scripts, its flow jobs, itself."""
+        database, workspace_id = self._desk.database, self.run.workspace_id
+        unfinished = await insist(partial(database.read, runs.unfinished, self.run.id))
+        scripts = [job_id for job_id, role, _ in unfinished if role == "script"]
+        for job_id in scripts:
+            await insist(partial(self._desk.cancel, workspace_id, job_id, by, why))
+        for job_id in scripts:
+            await self._desk.wait(workspace_id, job_id)
+        await insist(partial(database.write, runs.end_all, self.run, end, flow_status, forgotten, now_us()))
         self._desk.cancel_asked.pop(self.run.id, None)
+        self._desk.early_results.pop(self.run.id, None)
+        self._around.run_ended(self.run.id)
+
+
+def forgotten(flow: Flow) -> list[str]:
+    """The steps whose values nobody may read once the run has ended."""
+    return [module.id for _, module in every_module(flow) if module.delete_after_use]
 
 
 async def ended(*tasks: asyncio.Task[Any]) -> None:

@@ -12,12 +12,12 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from executor.errors import Reason
+from executor.errors import Reason, Unavailable
 from executor.flows.activity import Activity
 from executor.flows.document import Flow, FlowLimits
 from executor.flows.expressions.places import Place as ExpressionPlace
@@ -35,9 +35,11 @@ from executor.jobs.job import Job, NewJob, Status, new_id, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
 from executor.script import Limits, compact_json, resolve_limits
 from executor.settings import LimitBounds
-from executor.storage.database import insist
+from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.workspace.library import Library, NotStored
+
+T = TypeVar("T")
 
 FLUSH_S = 0.1
 BATCH_MAX = 500
@@ -68,14 +70,14 @@ class Surroundings:
     bounds: Callable[[str], LimitBounds]
     """A workspace's limits."""
     limits: FlowLimits
+    run_ended: Callable[[str], None] = lambda _: None
+    """Told of each run that has ended: nobody needs its shared directory any more."""
 
 
 class RunWorld:
     """`executor.flows.world.World` of one activation of one run."""
 
-    def __init__(
-        self, run: Job, record: Record, around: Surroundings, flow: Flow
-    ) -> None:
+    def __init__(self, run: Job, record: Record, around: Surroundings, flow: Flow) -> None:
         self.run = run
         self.early_return = flow.early_return
         self._shared = flow.same_worker
@@ -91,8 +93,16 @@ class RunWorld:
         self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
         self._batch = Batch()
         self._unstored: set[str] = set()
+        self._unstored_ends: list[str] = []
+        """Flow jobs whose end is in the batch; until it is stored, readers are served from memory."""
+        self._writing: set[asyncio.Task[None]] = set()
         self._limits_text = json.dumps(asdict(run.limits))
         self._storing = asyncio.Lock()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of the run has happened yet."""
+        return not self._record.jobs and not self._record.journal
 
     # ------------------------------------------------------------ values and decisions
 
@@ -115,7 +125,7 @@ class RunWorld:
             raise AssertionError("BUG: a value without text and without job")
         if value.job in self._unstored:
             await self.store()
-        found = await self._desk.database.read(store.result, value.job)
+        found = await self._read(store.result, value.job)
         if found is None:
             raise AssertionError(f"BUG: job {value.job} has no result")
         return found
@@ -153,7 +163,7 @@ class RunWorld:
     async def events(self, job: str) -> list[Event]:
         """The events of a gated step so far."""
         await self.store()  # the job whose events are asked for has to be there
-        rows = await self._desk.database.read(runs.events, job)
+        rows = await self._read(runs.events, job)
         self.seen[job] = len(rows)
         return [Event(row.resume_id, row.approved, row.approver, row.payload) for row in rows]
 
@@ -194,15 +204,16 @@ class RunWorld:
             body = Args.of(own).text
             self._batch.args.append({"job_id": job_id, "body": body, "base": args.base})
         await self._store_if_many()
-        self._record.jobs[place.path] = Known(job_id, "part", None, None, None, job_id)
         return job_id
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """A flow job has ended so."""
+        del self.statuses[job]
         if job in self._ended_before:
+            del self._desk.flow_statuses[job]
             return
         await self._end_row(job, end, status, now_us())
-        self._desk.flow_statuses.pop(job, None)
+        self._unstored_ends.append(job)
         self._desk.changed(job)
         await self._store_if_many()
 
@@ -265,30 +276,32 @@ class RunWorld:
 
     # ------------------------------------------------------------ scripts
 
-    async def script(self, call: ScriptCall) -> End:
+    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
         """Run a script as a job of its own, or recall how it ended."""
         path = call.place.path
         known = self._record.jobs.get(path)
         if known is not None and known.status is not None:
             return _recalled(known)
         if known is not None:  # it was on its way when the last walk was lost
-            return await self._awaited(known.id)
+            return await self._awaited(known.id, shown)
         new = self._new_job(call)
         if (hit := await self._cached(new)) is not None:
             return await self.engine_job(call.place, call.args, hit, call.kind)
-        self._record.jobs[path] = Known(new.id, "script", None, None, None, new.id)
+        await self._to_its_end(self._add(new))
+        return await self._awaited(new.id, shown)
+
+    async def _add(self, new: NewJob) -> None:
+        """Store what has been gathered and a script that is to run now; raises LeaseLost."""
         async with self._storing:
-            batch, self._batch = self._batch, Batch()
-            self._unstored.clear()
+            batch, ended = self.take_batch(), self._take_ends()
             await self._desk.add_step(self.run, batch, new)
-        return await self._awaited(new.id)
+            self._stop_serving(ended)
 
     async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
         """How a call ends whose result is kept from an earlier one."""
         if new.cache_key is None:
             return None
-        read = self._desk.database.read
-        text = await read(cache.find, new.workspace_id, new.cache_key, now_us())
+        text = await self._read(cache.find, new.workspace_id, new.cache_key, now_us())
         if text is None:
             return None
 
@@ -297,8 +310,16 @@ class RunWorld:
 
         return end
 
-    async def _awaited(self, job_id: str) -> End:
-        done = await self._desk.wait(self.run.workspace_id, job_id)
+    async def _awaited(self, job_id: str, shown: Callable[[str, bool], None]) -> End:
+        """How a script job of this run ends."""
+        shown(job_id, False)
+        begun = partial(shown, job_id, True)
+        done = None
+        while done is None:
+            try:
+                done = await self._desk.wait(self.run.workspace_id, job_id, begun)
+            except Unavailable:  # the database is away; or we are stopping, and about to be put down
+                await asyncio.sleep(STORE_RETRY_S)
         status = done.job.status
         return _ended(job_id, status, done.job.reason, Value(done.result, job_id))
 
@@ -371,6 +392,8 @@ class RunWorld:
 
     async def replace_args(self, job: str, args: Args) -> None:
         """The run's arguments are what its preprocessor made of them."""
+        if self.run.preprocessed:
+            return  # an earlier walk has said so
         await self.store()
         await insist(partial(self._desk.database.write, runs.replace_args, self.run, args.text))
 
@@ -380,10 +403,38 @@ class RunWorld:
 
     async def store(self) -> None:
         """Store what has been gathered; raises LeaseLost."""
+        await self._to_its_end(self._store())
+
+    async def _store(self) -> None:
         async with self._storing:
-            batch = self.take_batch()
+            batch, ended = self.take_batch(), self._take_ends()
             if len(batch):
                 await insist(partial(self._desk.database.write, runs.write, self.run, batch))
+            self._stop_serving(ended)
+
+    async def _to_its_end(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Write, to the end also when the walk is given up meanwhile: what is half begun would be lost."""
+        task = asyncio.create_task(writing)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        await asyncio.shield(task)
+
+    async def settle(self) -> None:
+        """Wait for what is on its way to the database; raises LeaseLost."""
+        while self._writing:
+            await asyncio.gather(*self._writing)
+
+    async def _read(self, act: Callable[..., T], *args: Any) -> T:
+        return await insist(partial(self._desk.database.read, act, *args))
+
+    def _take_ends(self) -> list[str]:
+        ended, self._unstored_ends = self._unstored_ends, []
+        return ended
+
+    def _stop_serving(self, ended: list[str]) -> None:
+        """The ends of these flow jobs are stored."""
+        for job in ended:
+            self._desk.flow_statuses.pop(job, None)
 
     def take_batch(self) -> Batch:
         """What has been gathered, for a transaction of the caller's."""
@@ -400,19 +451,16 @@ class RunWorld:
     def keep_statuses(self, batch: Batch) -> None:
         """Put the status of every flow job inside the run that has not ended into a batch."""
         for job, status in self.statuses.items():
-            if job != self.run.id and self._desk.flow_statuses.get(job) is status:
+            if job != self.run.id:
                 batch.ends.append({"id": job, "flow_status": status.text})
 
     def missing_events(self) -> int:
         """How many events the run waits for, at all its gates."""
-        live = [status for job, status in self.statuses.items() if job in self._desk.flow_statuses]
-        return sum(module.count or 0 for status in live for module in status.waiting())
+        return sum(module.count or 0 for status in self.statuses.values() for module in status.waiting())
 
     def close(self) -> None:
         """Readers are served from the database again."""
-        for job, status in self.statuses.items():
-            if self._desk.flow_statuses.get(job) is status:
-                del self._desk.flow_statuses[job]
+        self._stop_serving([*self.statuses, *self._take_ends()])
 
 
 def _recalled(known: Known) -> End:

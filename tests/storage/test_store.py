@@ -121,7 +121,7 @@ def test_claims_are_first_in_first_out(db: Connection) -> None:
         queued(db, job_id, scheduled_for=due, created_at=created)
     assert [claimed(db).id for _ in range(4)] == ["a", "b", "c", "d"]
     assert store.claim(db, "w", 100, []) is None
-    assert store.next_due(db, 1, []) == 101
+    assert store.next_due(db, 100, []) == 101
 
 
 def test_a_claim_passes_over_full_workspaces(db: Connection) -> None:

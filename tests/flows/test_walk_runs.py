@@ -1,0 +1,334 @@
+"""What holds for whole runs: paths, time limits, caches, restarts, preprocessors (docs/openflow.md 1.1, 1.9, 3.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import Any
+
+import pytest
+
+from tests.flows.running import (
+    Flows,
+    branchall,
+    branchone,
+    call,
+    const,
+    echo,
+    fails,
+    forloop,
+    ident,
+    js,
+    modules_of,
+    script,
+    static,
+    types_of,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+def counting(flows: Flows, name: str = "count") -> Counter[str]:
+    """A function that counts its runs by the argument `k`, and gives `v` back."""
+    runs: Counter[str] = Counter()
+
+    def act(args: dict[str, Any]) -> Any:
+        runs[str(args.get("k"))] += 1
+        return args.get("v")
+
+    flows.functions[name] = act
+    return runs
+
+
+def counted(id: str, value: str = "1", **settings: Any) -> dict[str, Any]:
+    """A step that is counted under its id."""
+    return call(id, "count", args={"k": static(id), "v": value}, **settings)
+
+
+# ------------------------------------------------------------ jobs of a run
+
+
+async def test_paths_of_jobs(flows: Flows) -> None:
+    """`<flow path>/<id>`, in a loop `<flow path>/loop-<i>/<id>`, or what the script says."""
+    named = script("n", {"result": 1}, fields={"path": "f/own/name"})
+    job = await flows.run(
+        const("a", 1),
+        named,
+        forloop("l", [1, 2], const("b", 1), forloop("m", [1], const("c", 1))),
+        branchone("o", ("true", [const("d", 1)])),
+        path="f/x/flow",
+    )
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    for inner in await flows.jobs(job):
+        paths[inner["flow_step_id"]].append(inner["script_path"])
+    assert job["script_path"] == "f/x/flow"
+    assert paths["a"] == ["f/x/flow/a"]
+    assert paths["n"] == ["f/own/name"]
+    assert paths["b"] == ["f/x/flow/loop-0/b", "f/x/flow/loop-1/b"]
+    assert paths["c"] == ["f/x/flow/loop-0/loop-0/c", "f/x/flow/loop-1/loop-0/c"]
+    assert paths["d"] == ["f/x/flow/d"]
+
+
+@pytest.mark.parametrize(("flow_tag", "tag"), [(None, "mine"), ("flow", "mine"), ("gpu", "gpu")])
+async def test_tags(flows: Flows, flow_tag: str | None, tag: str) -> None:
+    """A flow's own tag, other than `flow`, is given to all steps."""
+    extra: dict[str, Any] = {} if flow_tag is None else {"tag": flow_tag}
+    job = await flows.run(script("a", {"result": 1}, fields={"tag": "mine"}), const("b", 1), **extra)
+    tags = {inner["flow_step_id"]: inner["tag"] for inner in await flows.jobs(job)}
+    assert tags["a"] == tag
+    assert tags["b"] == (flow_tag if flow_tag == "gpu" else "python3")
+    assert job["tag"] == (flow_tag or "flow")
+
+
+async def test_priorities(flows: Flows) -> None:
+    """The step's overrides the flow's."""
+    job = await flows.run(const("a", 1, priority=90), const("b", 1), priority=40)
+    assert {inner["flow_step_id"]: inner["priority"] for inner in await flows.jobs(job)} == {"a": 90, "b": 40}
+    assert job["priority"] == 40
+
+
+@pytest.mark.parametrize("timeout", [7, static(7), js("flow_input.t + results.a")])
+async def test_a_steps_time_limit(flows: Flows, timeout: Any) -> None:
+    """A number or a transform, in seconds."""
+    job = await flows.run(const("a", 3), const("b", 1, timeout=timeout), args={"t": 4})
+    limits = {inner["flow_step_id"]: inner["limits"]["timeout_s"] for inner in await flows.jobs(job)}
+    assert limits["b"] == 7
+    assert limits["a"] != 7
+
+
+async def test_a_time_limit_above_the_instances_is_ignored(flows: Flows) -> None:
+    """The step runs under the default; a warning in its log says so."""
+    job = await flows.run(const("b", 1, timeout=10_000_000), const("a", 1))
+    b, a = await flows.jobs(job)
+    assert b["limits"] == a["limits"]
+
+
+@pytest.mark.parametrize("timeout", [static("soon"), static(-1), js("0")])
+async def test_a_time_limit_that_is_none_fails_the_step(flows: Flows, timeout: Any) -> None:
+    """With a message that names the field."""
+    assert (
+        "timeout: expected a positive number"
+        in (await flows.error(const("b", 1, timeout=timeout)))["message"]
+    )
+
+
+async def test_a_timed_out_step_is_a_failure(flows: Flows) -> None:
+    """Not a cancellation: the failure module runs."""
+    late = script("a", {"stopped": "timeout"}, timeout=3)
+    job = await flows.run(late, failure_module=echo("failure", "error.reason"))
+    assert (job["status"], job["result"]) == ("failure", {"x": "timeout"})
+    made = (await flows.jobs(job))[0]
+    assert (made["canceled_by"], made["canceled_reason"]) == ("timeout", "duration > 3")
+
+
+# ------------------------------------------------------------ caches, early_return, delete_after_use
+
+
+async def test_a_cached_step_does_not_run_again(flows: Flows) -> None:
+    """For the same script and args; failures are not kept."""
+    runs = counting(flows)
+    first = counted("a", "flow_input.v", cache_ttl=60)
+    for value in (1, 1, 2):
+        job = await flows.run(first, echo("x", "results.a"), args={"v": value}, path="f/cached/step")
+        assert job["result"] == {"x": value}
+    job = await flows.run(first, args={"v": 1}, path="f/cached/step")
+    assert runs["a"] == 2
+    made = (await flows.jobs(job))[0]
+    assert (made["flow_step_id"], made["success"]) == ("a", True)
+    for _ in range(2):
+        await flows.error(fails("f", cache_ttl=60), path="f/cached/failing")
+
+
+async def test_a_cached_flow_does_not_run_again(flows: Flows) -> None:
+    """Its result is that of the run before, also where its modules have no ids."""
+    runs = counting(flows)
+    module = counted("a", "flow_input.v")
+    del module["id"]
+    for value in (1, 1, 2):
+        job = await flows.run(module, args={"v": value}, cache_ttl=60, path="f/cached/flow")
+        assert job["result"] == value
+    assert runs["a"] == 2
+
+
+async def test_a_kept_result_does_not_end_a_run_that_has_begun(flows: Flows) -> None:
+    """Two runs of the same flow at once: each that has begun runs to its own end."""
+    runs = counting(flows)
+    modules = (counted("a", "1", sleep=static(1.5)), counted("b", "Math.random()"))
+    ids = [await flows.start(*modules, cache_ttl=60, path="f/cached/twice") for _ in range(2)]
+    ended = [await flows.service.ended(run) for run in ids]
+    assert runs == {"a": 2, "b": 2}
+    assert ended[0]["result"] != ended[1]["result"]
+
+
+async def test_an_early_return_answers_before_the_run_ends(flows: Flows) -> None:
+    """With that step's result; the run goes on."""
+    body = {
+        "value": {
+            "modules": [const("a", {"v": 1}), script("b", {"sleep": 0.5}, {"result": "late"})],
+            "early_return": "a",
+        }
+    }
+    response = await flows.service.http.post("/api/w/main/jobs/run_wait_result/preview_flow", json=body)
+    assert response.json() == {"v": 1}
+    listed = (await flows.service.get("jobs/list", job_kinds="flowpreview", has_null_parent=True)).json()
+    newest = max(listed, key=lambda job: job["created_at"])
+    assert newest["type"] == "QueuedJob"
+    assert (await flows.service.ended(newest["id"]))["result"] == "late"
+
+
+@pytest.mark.parametrize("ok", [True, False])
+async def test_what_is_deleted_after_use(flows: Flows, ok: bool) -> None:
+    """When the run has ended: the step's args, result and log; however it ended, wherever the step is."""
+    secret = script("s", {"log": "secret\n"}, {"echo": True}, args={"x": "'secret'"}, delete_after_use=True)
+    last = echo("after", "results.s.x") if ok else fails("after")
+    job = await flows.run(branchone("o", ("true", [secret, ident("i")])), last)
+    assert job["success"] is ok
+    made = next(inner for inner in await flows.jobs(job) if inner["flow_step_id"] == "s")
+    whole = await flows.service.job(made["id"])
+    assert (whole["args"], whole["result"], whole["logs"], whole["deleted"]) == ({}, {}, "##DELETED##", True)
+
+
+async def test_a_cancelled_run_deletes_too(flows: Flows) -> None:
+    """Whatever way the run ends."""
+    secret = script("s", {"echo": True}, args={"x": "'secret'"}, delete_after_use=True)
+    run = await flows.start(secret, script("b", {"sleep": 30}))
+    await asyncio.sleep(0.2)
+    await flows.service.http.post(f"/api/w/main/jobs_u/queue/cancel/{run}", json={})
+    job = await flows.service.ended(run)
+    made = next(inner for inner in await flows.jobs(job) if inner["flow_step_id"] == "s")
+    assert (await flows.service.job(made["id"]))["args"] == {}
+
+
+# ------------------------------------------------------------ preprocessor
+
+
+async def test_a_preprocessor_makes_the_flows_input(flows: Flows) -> None:
+    """It gets the raw args and its own entry function; what it returns replaces them."""
+
+    def preprocessor(args: dict[str, Any]) -> Any:
+        return {"entry": args["_ENTRYPOINT_OVERRIDE"], "raw": args["a"]}
+
+    flows.functions["pre"] = preprocessor
+    job = await flows.run(
+        echo("a", "flow_input"), args={"a": 1}, preprocessor_module=call("preprocessor", "pre")
+    )
+    assert job["result"] == {"x": {"entry": "preprocessor", "raw": 1}}
+    assert (job["args"], job["preprocessed"]) == ({"entry": "preprocessor", "raw": 1}, True)
+    assert job["flow_status"]["preprocessor_module"]["type"] == "Success"
+
+
+@pytest.mark.parametrize(("given", "args"), [(None, {}), (5, {"value": 5}), ([1], {"value": [1]})])
+async def test_what_a_preprocessor_may_return(flows: Flows, given: Any, args: dict[str, Any]) -> None:
+    """null is no input, what is no object becomes `value`."""
+    job = await flows.run(ident("a"), args={"a": 1}, preprocessor_module=const("preprocessor", given))
+    assert (job["result"], job["args"]) == (args, args)
+
+
+async def test_a_preprocessor_that_fails_fails_the_flow(flows: Flows) -> None:
+    """Nothing else runs."""
+    job = await flows.run(const("a", 1), preprocessor_module=fails("preprocessor"))
+    assert (job["success"], job["result"]["error"]["message"]) == (False, "boom")
+    assert types_of(job) == {"a": "WaitingForPriorSteps"}
+    assert job["flow_status"]["step"] == -1
+
+
+async def test_a_preprocessor_is_shown_after_a_pause_too(flows: Flows) -> None:
+    """The run was put down in between, and walked again."""
+    runs = counting(flows)
+    job = await flows.run(
+        counted("a", "1", sleep=static(1.3)),
+        ident("b"),
+        preprocessor_module=call("preprocessor", "count", args={}),
+    )
+    assert job["flow_status"]["preprocessor_module"]["type"] == "Success"
+    assert (runs["None"], runs["a"]) == (1, 1)
+
+
+# ------------------------------------------------------------ restart
+
+
+async def restarted(flows: Flows, run: str, step: str, n: int | None = None) -> dict[str, Any]:
+    """Restart a run by the route; the new run's job once it has ended."""
+    path = f"/api/w/main/jobs/restart/f/{run}/from/{step}" + ("" if n is None else f"/{n}")
+    response = await flows.service.http.post(path)
+    assert response.status_code == 201, response.text
+    return await flows.service.ended(response.text)
+
+
+async def test_a_restart_takes_over_what_came_before(flows: Flows) -> None:
+    """With the old results by id, and the same input."""
+    runs = counting(flows)
+    job = await flows.run(
+        counted("a", "Math.random()"),
+        forloop("l", [1, 2], counted("i", "Math.random()")),
+        branchone("o", ("false", [fails("x")])),
+        branchone("p", ("true", [counted("q", "Math.random()")])),
+        branchall("all", [counted("r", "1")]),
+        counted("c", "[results.a, results.l, results.o, results.p, results.all, flow_input.i]"),
+        echo("d", "results.c"),
+        args={"i": 5},
+    )
+    again = await restarted(flows, job["id"], "c")
+    assert again["result"] == job["result"]
+    assert again["args"] == {"i": 5}
+    assert runs == {"a": 1, "i": 2, "q": 1, "r": 1, "c": 2}
+    assert types_of(again) == types_of(job)
+    assert again["flow_status"]["restarted_from"]["flow_job_id"] == job["id"]
+    assert modules_of(again)["l"]["flow_jobs"] == modules_of(job)["l"]["flow_jobs"]
+    assert (await restarted(flows, again["id"], "c"))["result"] == job["result"], "a restart of a restart"
+
+
+@pytest.mark.parametrize("kind", ["loop", "branchall"])
+async def test_a_restart_within_a_module(flows: Flows, kind: str) -> None:
+    """Iterations or branches before number n keep their old results."""
+    runs = counting(flows)
+    value = "Math.random()"
+    module = (
+        forloop("m", [1, 2, 3], counted("i", value))
+        if kind == "loop"
+        else branchall("m", *[[counted("i", value)] for _ in range(3)], parallel=False)
+    )
+    job = await flows.run(counted("a"), module)
+    again = await restarted(flows, job["id"], "m", 2)
+    assert again["result"][:2] == job["result"][:2]
+    assert again["result"][2] != job["result"][2]
+    assert runs == {"a": 1, "i": 4}
+
+
+async def test_a_preview_can_restart_with_other_args(flows: Flows) -> None:
+    """`restarted_from` in the body."""
+    runs = counting(flows)
+    modules = [counted("a", "flow_input.v"), counted("b", "[results.a, flow_input.v]")]
+    job = await flows.run(*modules, args={"v": 1})
+    body = {
+        "value": {"modules": modules},
+        "args": {"v": 2},
+        "restarted_from": {"flow_job_id": job["id"], "step_id": "b", "branch_or_iteration_n": None},
+    }
+    response = await flows.service.http.post("/api/w/main/jobs/run/preview_flow", json=body)
+    assert (await flows.service.ended(response.text))["result"] == [1, 2]
+    assert runs == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("step", "n", "complaint"),
+    [
+        ("z", None, "no module 'z'"),
+        ("inner", None, "no module 'inner'"),
+        ("c", None, "did not succeed"),
+        ("a", 1, "no sequential loop or branchall"),
+        ("l", 9, "9 of 2"),
+    ],
+)
+async def test_restarts_that_are_refused(flows: Flows, step: str, n: int | None, complaint: str) -> None:
+    """Only from a module at the top, when all before it have succeeded."""
+    job = await flows.run(
+        const("a", 1),
+        forloop("l", [1, 2], const("inner", 1)),
+        fails("b", continue_on_error=True),
+        const("c", 1),
+    )
+    path = f"/api/w/main/jobs/restart/f/{job['id']}/from/{step}" + ("" if n is None else f"/{n}")
+    response = await flows.service.http.post(path)
+    assert response.status_code == 400
+    assert complaint in response.text
