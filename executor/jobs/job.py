@@ -113,6 +113,8 @@ class Job:
     restarted_from: str | None = None
     cache_key: str | None = None
     cache_ttl_s: int | None = None
+    progress: int | None = None
+    """Percent, as the script says."""
 
     @property
     def is_flow(self) -> bool:
