@@ -9,7 +9,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from executor import __version__
-from executor.api import instance, jobs, listing, problems, submit, updates, workspaces
+from executor.api import (
+    approvals,
+    instance,
+    jobs,
+    listing,
+    problems,
+    states,
+    submit,
+    updates,
+    workspaces,
+)
 from executor.api.context import Context
 
 Service = Callable[[], AbstractAsyncContextManager[Context]]
@@ -34,6 +44,9 @@ def build(service: Service) -> FastAPI:
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])
     in_workspace.include_router(listing.router, tags=["lists"])
+    in_workspace.include_router(approvals.router, tags=["approvals"])
+    in_workspace.include_router(approvals.open_router, tags=["approvals"])
+    in_workspace.include_router(states.router, tags=["jobs"])
     api.include_router(in_workspace)
     app.include_router(api)
     return app

@@ -12,7 +12,7 @@ from executor.api.body import described, read_model
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.models import CancelRequest, job_members, json_object
 from executor.errors import CallerError, NotFound
-from executor.jobs import store
+from executor.jobs import gates, store
 from executor.jobs.job import Job
 from executor.workspace.workspaces import Workspace
 
@@ -27,7 +27,10 @@ async def whole_job(
     members = job_members(job, with_code=code)
     if logs:
         members["logs"] = (await ctx.desk.output(job.id, "log")).text
-    raw = {"args": await ctx.desk.database.read(store.args, job.id), "flow_status": flow_status(ctx, job)}
+    raw = {
+        "args": await ctx.desk.database.read(store.args, job.id),
+        "flow_status": await flow_status(ctx, job),
+    }
     raw["raw_flow"] = job.content.encode() if job.is_flow and job.content and code else b"null"
     if job.state == "completed":
         done = await ctx.desk.result(workspace.id, job.id)
@@ -35,12 +38,18 @@ async def whole_job(
     return json_object(members, raw)
 
 
-def flow_status(ctx: Context, job: Job) -> bytes:
+async def flow_status(ctx: Context, job: Job) -> bytes:
     """A flow job's status as JSON: of the walk, if it is being walked; null for other jobs."""
+    if not job.is_flow:
+        return b"null"
     live = ctx.desk.flow_statuses.get(job.id)
-    if live is not None and job.state != "completed":
-        return live.text.encode()
-    return (job.flow_status or "null").encode()
+    stored = job.flow_status if live is None or job.state == "completed" else live.text
+    if stored is None:
+        return b"null"
+    kept = await ctx.desk.database.read(gates.states, job.id)
+    if not kept:
+        return stored.encode()
+    return stored.encode()[:-1] + b',"user_states":' + json_object({}, kept) + b"}"
 
 
 @router.get("/jobs_u/get/{id}", summary="A job, queued or completed")

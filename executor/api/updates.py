@@ -69,7 +69,7 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         "running": job.state == "running",
         "completed": job.state == "completed",
         "mem_peak": None if job.memory_peak_bytes is None else job.memory_peak_bytes // 1024,
-        "progress": None,
+        "progress": job.progress,
     }
     after = want
     stream = await ctx.desk.output(job_id, "stream", want.stream_offset)
@@ -79,7 +79,7 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         log = await ctx.desk.output(job_id, "log", want.log_offset)
         members.update(new_logs=log.text, log_offset=log.offset)
         after = replace(after, log_offset=log.offset)
-    raw = {"flow_status": flow_status(ctx, job)}
+    raw = {"flow_status": await flow_status(ctx, job)}
     if job.state == "completed":
         raw |= await _end(ctx, workspace, job, want)
     return Update(members, raw, job.state, after != want, after)

@@ -70,6 +70,11 @@ class Step:
             self.path + below, self.walk.job, self.module.id, job_path or self.walk.job_path(self.module.id)
         )
 
+    def begun(self, job: str) -> None:
+        """The job of this step is on its way."""
+        self.status.type, self.status.job, self.status.progress = "InProgress", job, None
+        self.walk.changed()
+
     async def run(self) -> End:
         """Run the module and close it."""
         try:

@@ -92,8 +92,8 @@ class World(Protocol):
     ) -> bytes:
         """The value of an expression as JSON; raises ExpressionFailed."""
 
-    async def script(self, call: ScriptCall) -> End:
-        """Run a script as a job of its own, or recall how it ended."""
+    async def script(self, call: ScriptCall, begun: Callable[[str], None]) -> End:
+        """Run a script as a job of its own, or recall how it ended; `begun` is told the job's id first."""
 
     async def engine_job(
         self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
-from executor.jobs import runs, store
+from executor.jobs import gates, runs, store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, now_us
 from executor.jobs.live import LiveJob
@@ -67,6 +67,9 @@ class ShowsStatus(Protocol):
     @property
     def text(self) -> str:
         """As JSON."""
+
+    def note_progress(self, job: str, percent: int) -> None:
+        """The script of a step says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +169,25 @@ class Desk:
     async def add_event(
         self, job_id: str, resume_id: int, approved: bool, approver: str | None, payload: bytes
     ) -> None:
-        """Store an approval or disapproval of a step's job and tell its run; raises Conflict."""
+        """Store an approval or disapproval of a step's job and tell its run.
+
+        `payload` is a JSON text. Raises Conflict for a second event of the same id, and when the run
+        has ended.
+        """
         run_id = await self.database.write(
             runs.add_event, job_id, resume_id, approved, approver, payload, now_us()
         )
         if run_id is not None and self.walks is not None:
             await self.walks.take_up(run_id)
+
+    async def set_progress(self, job: Job, percent: int) -> None:
+        """Store how far a job's script says it is, in percent, and show it in its flow's status."""
+        await self.database.write(gates.set_progress, job.id, percent)
+        flow = self.flow_statuses.get(job.parent_job or "")
+        if flow is not None:
+            flow.note_progress(job.id, percent)
+            self.changed(job.parent_job or "")
+        self.changed(job.id)
 
     def run_parked(self) -> None:
         """A run was put down; whoever waits for its time has to know."""

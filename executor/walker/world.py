@@ -259,13 +259,14 @@ class RunWorld:
 
     # ------------------------------------------------------------ scripts
 
-    async def script(self, call: ScriptCall) -> End:
-        """Run a script as a job of its own, or recall how it ended."""
+    async def script(self, call: ScriptCall, begun: Callable[[str], None]) -> End:
+        """Run a script as a job of its own, or recall how it ended; `begun` is told the job's id first."""
         path = call.place.path
         known = self._record.jobs.get(path)
         if known is not None and known.status is not None:
             return _recalled(known)
         if known is not None:  # it was on its way when the last walk was lost
+            begun(known.id)
             return await self._awaited(known.id)
         new = self._new_job(call)
         if (hit := await self._cached(new)) is not None:
@@ -275,6 +276,7 @@ class RunWorld:
             batch, self._batch = self._batch, Batch()
             self._unstored.clear()
             await self._desk.add_step(self.run, batch, new)
+        begun(new.id)
         return await self._awaited(new.id)
 
     async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:

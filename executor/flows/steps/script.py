@@ -42,7 +42,8 @@ async def run_script(step: Step, args: Args | None = None) -> End:
             timeout_s=call.timeout_s if timeout_s is None else timeout_s,
             priority=call.priority if priority is None else priority,
             cache_ttl_s=module.cache_ttl or call.cache_ttl_s,
-        )
+        ),
+        step.begun,
     )
 
 
