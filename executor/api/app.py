@@ -20,6 +20,7 @@ from executor.api import (
     updates,
     workspaces,
 )
+from executor.api.approve import routes as approve
 from executor.api.context import Context
 
 Service = Callable[[], AbstractAsyncContextManager[Context]]
@@ -36,6 +37,7 @@ def build(service: Service) -> FastAPI:
     )
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
+    app.include_router(approve.router)
     api = APIRouter(prefix="/api", responses=problems.DESCRIBED)
     api.include_router(instance.router, tags=["instance"])
     api.include_router(workspaces.router, tags=["workspaces"])
