@@ -60,6 +60,8 @@ margin-bottom:1rem;overflow-wrap:anywhere}
 h1{font-size:1.4rem;line-height:1.25;margin:0 0 .75rem}
 h2{font-size:1.05rem;margin:0 0 .5rem}
 p{margin:.5rem 0}
+section>:first-child{margin-top:0}
+section>:last-child{margin-bottom:0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:0}
 dt{color:var(--soft)}
 dd{margin:0}
@@ -72,7 +74,7 @@ pre{white-space:pre-wrap;margin:.5rem 0;font:.875rem/1.45 ui-monospace,monospace
 .field{margin:0 0 1.1rem;border:0;padding:0;min-width:0}
 label,legend{display:block;font-weight:600;padding:0}
 .check{display:flex;gap:.6rem;align-items:flex-start;font-weight:400;padding:.2rem 0}
-.field>.check{font-weight:600}
+div.field>.check{font-weight:600}
 .hint{color:var(--soft);font-size:.9rem;margin:.1rem 0 .3rem}
 .wrong{color:var(--bad);font-size:.9rem;font-weight:600;margin:.2rem 0}
 input:not([type=checkbox]),select,textarea{width:100%;padding:.55rem .65rem;border:1px solid var(--line);
@@ -80,7 +82,7 @@ border-radius:.4rem;background:var(--paper);color:inherit;font:inherit}
 textarea{min-height:6rem;resize:vertical}
 .json{font-family:ui-monospace,monospace;font-size:.9rem}
 input[type=checkbox]{width:1.15rem;height:1.15rem;margin:.18rem 0 0;flex:none;accent-color:var(--good)}
-[aria-invalid=true]{border-color:var(--bad)}
+.field [aria-invalid=true]{border:2px solid var(--bad)}
 :focus-visible{outline:3px solid var(--focus);outline-offset:2px}
 .buttons{display:flex;flex-wrap:wrap;gap:.75rem}
 button{font:inherit;font-weight:600;padding:.65rem 1.4rem;border-radius:.4rem;border:1px solid var(--good);

@@ -48,6 +48,8 @@ def show(link: Link, gate: Gate, filled: Filled | None = None) -> Response:
     own = gate.event(link.resume_id)
     asked = Asked.of(gate)
     title, kind = _state(gate, own is not None and own.is_approved, own is not None and not own.is_approved)
+    if filled is not None:
+        title, kind = "Please mend what is marked below.", "bad"
     parts: list[Child] = [_header(link, gate), _banner(title, kind), _description(asked.description)]
     if own is None and gate.state.takes_events:
         parts.append(_form(asked.fields, filled, hide_cancel=gate.suspend.hide_cancel))
