@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from executor.api.body import decode, described, read, read_model
 from executor.api.context import Ctx, InWorkspace
 from executor.api.jobs import JSON
-from executor.errors import BadInput, TooLarge
+from executor.errors import TooLarge
 from executor.jobs import gates
 from executor.script import compact_json
 
@@ -22,8 +22,7 @@ STATE_MB = 1
 Key = Annotated[str, Path(max_length=255)]
 STATE_BODY: dict[str, Any] = {
     "requestBody": {
-        "required": True,
-        "description": "any JSON",
+        "description": "any JSON; none is null",
         "content": {"application/json": {"schema": {}}},
     }
 }
@@ -58,9 +57,7 @@ async def set_state(id: UUID, key: Key, request: Request, workspace: InWorkspace
         body = await read(request, STATE_MB)
     except TooLarge:
         raise TooLarge(f"body: over {STATE_MB} MiB", field="body", remedy="keep less") from None
-    if not body.strip():
-        raise BadInput("body: is empty", field="body", remedy="send JSON, `null` to forget the value")
-    value = compact_json(decode(body))
+    value = compact_json(decode(body)) if body.strip() else b"null"  # so a client may send None
     await ctx.desk.database.write(gates.set_state, workspace.id, str(id), key, value)
     ctx.desk.changed(str(id))
     return PlainTextResponse("Flow job state updated")

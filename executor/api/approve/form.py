@@ -77,6 +77,18 @@ class Field:
         """Whether a number may have no fraction."""
         return _type(self.schema) == "integer"
 
+    def bound(self, keyword: str) -> int | float | None:
+        """A number of its schema; None for what is none."""
+        value = self.schema.get(keyword)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def count(self, keyword: str) -> int | None:
+        """A whole number of its schema, not below zero."""
+        value = self.bound(keyword)
+        return value if isinstance(value, int) and value >= 0 else None
+
     def initial(self) -> list[str]:
         """What its control holds at first, as it would be posted."""
         value = self.default
@@ -134,7 +146,7 @@ def _kind(schema: Mapping[str, Any], items: Mapping[str, Any], default: Any) -> 
     match _type(schema):
         case "string":
             long = isinstance(default, str) and (len(default) > LONG_CHARS or "\n" in default)
-            lines = schema.get("format") in MULTILINE or "minRows" in schema or long
+            lines = str(schema.get("format")) in MULTILINE or "minRows" in schema or long
             return "area" if lines else "text"
         case "number" | "integer":
             return "number"
@@ -209,20 +221,19 @@ def _number(field: Field, text: str) -> int | float:
         raise Unfit("Please enter a number.")
     if field.is_whole and number != int(number):
         raise Unfit("Please enter a whole number.")
-    least, most = field.schema.get("minimum"), field.schema.get("maximum")
-    if isinstance(least, int | float) and number < least:
+    least, most = field.bound("minimum"), field.bound("maximum")
+    if least is not None and number < least:
         raise Unfit(f"Please enter a number of at least {least}.")
-    if isinstance(most, int | float) and number > most:
+    if most is not None and number > most:
         raise Unfit(f"Please enter a number of at most {most}.")
     return int(number) if field.is_whole else number
 
 
 def _text(field: Field, text: str) -> str:
-    most = field.schema.get("maxLength")
-    if isinstance(most, int) and len(text) > most:
+    least, most = field.count("minLength"), field.count("maxLength")
+    if most is not None and len(text) > most:
         raise Unfit(f"Please enter at most {most} characters.")
-    least = field.schema.get("minLength")
-    if isinstance(least, int) and len(text) < least:
+    if least is not None and len(text) < least:
         raise Unfit(f"Please enter at least {least} characters.")
     if field.input_type == "datetime-local" and len(text) == len("2026-11-22T18:30"):
         return f"{text}:00Z"

@@ -228,7 +228,7 @@ def _input(one: Field, texts: Sequence[str], common: Mapping[str, Any]) -> Html:
         case "area" | "lines" | "json":
             # a browser drops the first line break after the tag
             style = "json" if one.kind == "json" else None
-            return tag("textarea", "\n" + text, class_=style, maxlength=_count(one, "maxLength"), **shared)
+            return tag("textarea", "\n" + text, class_=style, maxlength=one.count("maxLength"), **shared)
         case _:
             return tag("input", type=one.input_type, value=text, **_bounds(one), **shared)
 
@@ -236,24 +236,14 @@ def _input(one: Field, texts: Sequence[str], common: Mapping[str, Any]) -> Html:
 def _bounds(one: Field) -> dict[str, Any]:
     if one.kind == "number":
         step = "1" if one.is_whole else "any"
-        return {"step": step, "min": _number(one, "minimum"), "max": _number(one, "maximum")}
+        return {"step": step, "min": one.bound("minimum"), "max": one.bound("maximum")}
     pattern = one.schema.get("pattern")
     return {
-        "maxlength": _count(one, "maxLength"),
-        "minlength": _count(one, "minLength"),
+        "maxlength": one.count("maxLength"),
+        "minlength": one.count("minLength"),
         "pattern": pattern if isinstance(pattern, str) else None,
         "autocomplete": "off",
     }
-
-
-def _number(one: Field, keyword: str) -> int | float | None:
-    value = one.schema.get(keyword)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _count(one: Field, keyword: str) -> int | None:
-    value = _number(one, keyword)
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _options(one: Field, chosen: Sequence[str]) -> list[Html]:
