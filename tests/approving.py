@@ -79,7 +79,9 @@ class Approvals:
                 for module in status["modules"]:
                     if module["id"] == step_id and module.get("job"):
                         found: str = module["job"]
-                        return found
+                        # the status shows jobs that need no container a moment before they are stored
+                        if (await self.service.get(f"jobs_u/get/{found}")).status_code == 200:
+                            return found
                 await asyncio.sleep(0.01)
 
     async def urls(self, job: str, resume_id: int = 0, approver: str | None = None) -> dict[str, str]:
