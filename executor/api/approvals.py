@@ -132,7 +132,12 @@ async def body_payload(request: Request) -> bytes:
 InQuery = Annotated[bytes, Depends(query_payload)]
 
 
-@open_router.get("/jobs_u/resume/{job}/{resume_id}/{signature}", status_code=201, summary="Approve a step")
+@open_router.get(
+    "/jobs_u/resume/{job}/{resume_id}/{signature}",
+    status_code=201,
+    response_class=Response,
+    summary="Approve a step",
+)
 async def resume_by_get(opened: Opened, payload: InQuery, ctx: Ctx) -> Response:
     """Send an approval; no token is needed unless the step says `user_auth_required`."""
     return await _send(ctx, opened, payload, approved=True)
@@ -141,6 +146,7 @@ async def resume_by_get(opened: Opened, payload: InQuery, ctx: Ctx) -> Response:
 @open_router.post(
     "/jobs_u/resume/{job}/{resume_id}/{signature}",
     status_code=201,
+    response_class=Response,
     summary="Approve a step",
     openapi_extra=PAYLOAD_BODY,
 )
@@ -149,7 +155,12 @@ async def resume_by_post(opened: Opened, request: Request, ctx: Ctx) -> Response
     return await _send(ctx, opened, await body_payload(request), approved=True)
 
 
-@open_router.get("/jobs_u/cancel/{job}/{resume_id}/{signature}", status_code=201, summary="Disapprove a step")
+@open_router.get(
+    "/jobs_u/cancel/{job}/{resume_id}/{signature}",
+    status_code=201,
+    response_class=Response,
+    summary="Disapprove a step",
+)
 async def cancel_by_get(opened: Opened, payload: InQuery, ctx: Ctx) -> Response:
     """Send a disapproval; it counts at once, whoever else has approved."""
     return await _send(ctx, opened, payload, approved=False)
@@ -158,6 +169,7 @@ async def cancel_by_get(opened: Opened, payload: InQuery, ctx: Ctx) -> Response:
 @open_router.post(
     "/jobs_u/cancel/{job}/{resume_id}/{signature}",
     status_code=201,
+    response_class=Response,
     summary="Disapprove a step",
     openapi_extra=PAYLOAD_BODY,
 )
@@ -181,6 +193,7 @@ async def _send(ctx: Ctx, opened: Called, payload: bytes, *, approved: bool) -> 
 @router.post(
     "/jobs/flow/resume/{id}",
     status_code=201,
+    response_class=Response,
     summary="Approve what a flow waits for",
     openapi_extra=PAYLOAD_BODY,
 )

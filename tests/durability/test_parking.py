@@ -9,10 +9,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.approving import Approvals, events, gated, identity, told
+from executor.jobs import runs
+from tests.approving import Approvals, events, gated, identity, script, told
 from tests.service import local_service
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +74,60 @@ async def test_events_at_the_moment_of_parking_are_not_lost(tmp_path: Path) -> N
 
         for start in range(0, 60, 10):
             await asyncio.gather(*(one(number) for number in range(start, start + 10)))
+
+
+async def test_an_event_just_before_the_run_is_put_down_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk has looked already, and its row is about to be stored as waiting."""
+    async with serving(tmp_path) as approvals:
+        database = approvals.service.context.desk.database
+        write = database.write
+        sent: list[str] = []
+
+        async def write_after_event(act: Any, *args: Any) -> Any:
+            if act is runs.park and not sent:
+                (gate,) = args[2].seen
+                sent.append(gate)
+                await approvals.approve(gate, "just in time")
+            return await write(act, *args)
+
+        monkeypatch.setattr(database, "write", write_after_event)
+        run = await approvals.start(gated(), told())
+        ended = await approvals.service.ended(run, timeout_s=3)
+        assert len(sent) == 1
+        assert ended["result"] == events(["just in time"], ["anonymous"])
+
+
+async def test_an_event_between_looking_and_resting_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another branch of the run works, so that it is not put down and looked at anew."""
+    async with serving(tmp_path) as approvals:
+        database = approvals.service.context.desk.database
+        read = database.read
+        sent: list[str] = []
+
+        async def read_before_event(act: Any, *args: Any) -> Any:
+            found = await read(act, *args)
+            if act is runs.events and not sent:
+                sent.append(args[0])
+                await approvals.approve(args[0], "meanwhile")
+                await asyncio.sleep(0.2)  # the run has been told
+            return found
+
+        monkeypatch.setattr(database, "read", read_before_event)
+        branches = [
+            {"modules": [gated(), told()]},
+            {"modules": [script("slow", {"sleep": 3}, {"result": 0})]},
+        ]
+        run = await approvals.start({"id": "all", "value": {"type": "branchall", "branches": branches}})
+        async with asyncio.timeout(2):
+            while len(approvals.service.engine.started) < 3:
+                await asyncio.sleep(0.02)
+        assert len(sent) == 1
+        ended = await approvals.service.ended(run)
+        assert ended["result"] == [events(["meanwhile"], ["anonymous"]), 0]
 
 
 async def test_one_event_sent_many_times_at_once_counts_once(tmp_path: Path) -> None:
