@@ -332,6 +332,20 @@ async def test_a_token_resumes_a_flow_by_its_id(approvals: Approvals) -> None:
         assert (await approvals.service.http.post(f"/api/w/main/jobs/flow/resume/{job}")).status_code == 404
 
 
+async def test_suspended_flows_are_listed(approvals: Approvals) -> None:
+    """With the events that are missing, and until when they are waited for."""
+    run = await approvals.start(gated(required_events=3), told())
+    await approvals.approve(await approvals.waits(run, parked=True))
+    async with asyncio.timeout(5):
+        while (await approvals.service.job(run))["suspend"] != 2:
+            await asyncio.sleep(0.01)
+    listed = (await approvals.service.get("jobs/list", suspended=True)).json()
+    assert [job["id"] for job in listed] == [run]
+    others = (await approvals.service.get("jobs/list", suspended=False)).json()
+    assert others
+    assert run not in [job["id"] for job in others]
+
+
 async def test_two_gates_at_once_are_told_apart(approvals: Approvals) -> None:
     """A flow's id is not enough then; each branch goes on by its own job."""
     branches = [{"modules": [gated("x"), told("x2")]}, {"modules": [gated("y"), told("y2")]}]
