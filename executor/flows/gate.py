@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from executor.flows.step import Step
 
 
+class Refused(StepFailed):
+    """The gate did not open. The step behind it has not run: its `continue_on_error` does not apply."""
+
+
 async def passed(step: Step, gated: Module) -> Approvals:
     """Wait until the events that `gated` asks for are there; what they said.
 
-    Raises StepFailed for a disapproval, or when they do not come in time.
+    Raises Refused for a disapproval, or when they do not come in time.
     """
     suspend, behind = gated.suspend, step.behind.end
     if suspend.required_events < 1 or behind.skipped or not behind.ok:
@@ -40,7 +44,7 @@ async def passed(step: Step, gated: Module) -> Approvals:
         if other.id == gated.id:
             other.approvers = decision["approvers"]
     if decision["error"] is not None and not suspend.continue_on_disapprove_timeout:
-        raise StepFailed(End(error_value(**_error(decision["error"])), ok=False))
+        raise Refused(End(error_value(**_error(decision["error"])), ok=False))
     return _approvals(decision)
 
 

@@ -86,6 +86,8 @@ class Step:
             if self.module.value.type in MANY:
                 await self._keep(end)
             return step._close(end)
+        except gate.Refused as refusal:
+            return replace(self._close(refusal.end), caught=False)
         except StepFailed as failure:
             return self._close(failure.end)
 

@@ -172,6 +172,18 @@ async def test_a_disapproval_wins_at_once(approvals: Approvals) -> None:
     assert (late.status_code, "disapproved already" in late.json()["detail"]) == (409, True)
 
 
+async def test_a_disapproval_is_not_caught_by_the_step_it_holds_back(approvals: Approvals) -> None:
+    """Its `continue_on_error` is about its own run; what comes after must not run unapproved."""
+    run = await approvals.start(gated(), told("b", continue_on_error=True), script("c", {"result": "ran"}))
+    await approvals.disapprove(await approvals.waits(run))
+    ended = await approvals.service.ended(run)
+    assert (ended["success"], ended["result"]["error"]["name"]) == (False, "SuspendedDisapproved")
+    assert [module["type"] for module in ended["flow_status"]["modules"]][1:] == [
+        "Failure",
+        "WaitingForPriorSteps",
+    ]
+
+
 async def test_an_anonymous_disapproval_is_by_unknown(approvals: Approvals) -> None:
     """As in the error's text."""
     run = await approvals.start(gated(), told())
