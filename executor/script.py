@@ -167,3 +167,11 @@ def compact_json(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:  # a lone surrogate: only its escaped form is valid UTF-8
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def json_object(members: dict[str, Any], raw: dict[str, bytes]) -> bytes:
+    """A JSON object of `members` and, spliced in without decoding, the JSON texts of `raw`."""
+    text = compact_json(members)
+    for key, value in raw.items():
+        text = text[:-1] + (b"," if len(text) > 2 else b"") + compact_json(key) + b":" + value + b"}"
+    return text

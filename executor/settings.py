@@ -79,6 +79,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address the HTTP service listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the HTTP service listens on")
+    base_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+[^\s?#]*$",
+        description="how clients reach the service, as in links to approve; default: `http://HOST:PORT`",
+    )
     data_dir: Path = Field(Path("data"), description="database, generated token, containers' directories")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL; default: SQLite in the data directory"
@@ -174,6 +179,11 @@ class Settings(BaseSettings):
     def resolvers(self) -> tuple[str, ...] | None:
         """The addresses in `dns`; None for the host's own."""
         return None if self.dns is None else tuple(self.dns.split())
+
+    def resolved_base_url(self) -> str:
+        """How clients reach the service: a URL without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.base_url or f"http://{host}:{self.port}").rstrip("/")
 
     def resolved_database_url(self) -> str:
         """The database's SQLAlchemy URL."""

@@ -145,7 +145,7 @@ class Service:
             self.runtimes,
             concurrency=settings.concurrency,
             cancel_grace_s=settings.cancel_grace_s,
-            base_url=f"http://{settings.host}:{settings.port}",
+            base_url=settings.resolved_base_url(),
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,

@@ -9,7 +9,19 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from executor import __version__
-from executor.api import flows, instance, jobs, listing, problems, submit, updates, workspaces
+from executor.api import (
+    approvals,
+    flows,
+    instance,
+    jobs,
+    listing,
+    problems,
+    states,
+    submit,
+    updates,
+    workspaces,
+)
+from executor.api.approve import routes as approve
 from executor.api.context import Context
 
 Service = Callable[[], AbstractAsyncContextManager[Context]]
@@ -26,6 +38,7 @@ def build(service: Service) -> FastAPI:
     )
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
+    app.include_router(approve.router)
     api = APIRouter(prefix="/api", responses=problems.DESCRIBED)
     api.include_router(instance.router, tags=["instance"])
     api.include_router(workspaces.router, tags=["workspaces"])
@@ -35,6 +48,9 @@ def build(service: Service) -> FastAPI:
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])
     in_workspace.include_router(listing.router, tags=["lists"])
+    in_workspace.include_router(approvals.router, tags=["approvals"])
+    in_workspace.include_router(approvals.open_router, tags=["approvals"])
+    in_workspace.include_router(states.router, tags=["jobs"])
     api.include_router(in_workspace)
     app.include_router(api)
     return app

@@ -79,6 +79,17 @@ def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
 Caller = Annotated[str, Depends(caller)]
 
 
+def maybe_caller(request: Request, ctx: Ctx) -> str | None:
+    """Who calls; None for somebody without a valid token."""
+    try:
+        return caller(request, ctx)
+    except Unauthorized:
+        return None
+
+
+MaybeCaller = Annotated[str | None, Depends(maybe_caller)]
+
+
 def workspace(workspace: str, ctx: Ctx, _: Caller) -> Workspace:
     """The workspace of the path, as a dependency that also asks for credentials; raises NotFound."""
     return ctx.workspaces.get(workspace)

@@ -10,10 +10,11 @@ from fastapi.responses import PlainTextResponse
 
 from executor.api.body import described, read_model
 from executor.api.context import Caller, Context, Ctx, InWorkspace
-from executor.api.models import CancelRequest, job_members, json_object
+from executor.api.models import CancelRequest, job_members
 from executor.errors import CallerError, NotFound
 from executor.jobs import store
 from executor.jobs.job import Job
+from executor.script import json_object
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()

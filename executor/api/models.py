@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status
-from executor.script import compact_json
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f]{1,255}$"
 SECONDS_MAX = 10 * 366 * 24 * 3600
@@ -75,14 +74,6 @@ class RunQuery(BaseModel):
     tag: Name | None = None
     timeout: float | None = Field(None, description="seconds; wins over limits.timeout_s")
     token: str | None = Field(None, description="credentials, where a header cannot be sent")
-
-
-def json_object(members: dict[str, Any], raw: dict[str, bytes]) -> bytes:
-    """A JSON object of `members` and, spliced in without decoding, the JSON texts of `raw`."""
-    text = compact_json(members)
-    for key, value in raw.items():
-        text = text[:-1] + (b"," if len(text) > 2 else b"") + compact_json(key) + b":" + value + b"}"
-    return text
 
 
 def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:

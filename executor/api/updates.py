@@ -14,9 +14,9 @@ from fastapi.responses import StreamingResponse
 
 from executor.api.context import Context, Ctx, InWorkspace
 from executor.api.jobs import JSON, whole_job
-from executor.api.models import json_object
 from executor.errors import NotFound, Unavailable
 from executor.jobs.job import Job
+from executor.script import json_object
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()
@@ -69,7 +69,7 @@ async def _update(ctx: Context, workspace: Workspace, job_id: str, want: Wanted)
         "running": job.state == "running",
         "completed": job.state == "completed",
         "mem_peak": None if job.memory_peak_bytes is None else job.memory_peak_bytes // 1024,
-        "progress": None,
+        "progress": job.progress,
     }
     after = want
     stream = await ctx.desk.output(job_id, "stream", want.stream_offset)

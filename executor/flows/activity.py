@@ -36,10 +36,18 @@ class Activity:
         self.rests: set[Rest] = set()
         self.resting = asyncio.Event()
         """Set when no task can go on by itself."""
+        self.news = 0
+        """How often the walk was told that events may have arrived."""
         self._active = 1
 
-    async def rest(self, until: int | None = None, gate: str | None = None) -> None:
-        """Rest until `wake`; the walk may be given up meanwhile."""
+    async def rest(self, until: int | None = None, gate: str | None = None, since: int | None = None) -> None:
+        """Rest until `wake`; the walk may be given up meanwhile.
+
+        `since` is `news` as it was before the task looked for events: if there has been news since,
+        it does not rest but looks again.
+        """
+        if since is not None and since != self.news:
+            return
         rest = Rest(until, gate)
         self.rests.add(rest)
         self._left()

@@ -36,6 +36,8 @@ class ModuleStatus:
     skipped: bool = False
     approvers: list[dict[str, Any]] = field(default_factory=list)
     failed_retries: list[str] = field(default_factory=list)
+    progress: int | None = None
+    """Percent, as the step's script says; from 0 to 99."""
     parent_module: str | None = None
     """Of a failure module: the module that failed."""
     copied: Mapping[str, Any] | None = None
@@ -57,6 +59,8 @@ class ModuleStatus:
             "WaitingForExecutor": ("job",),
         }.get(self.type, SHOWN)
         shown |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.type == "InProgress" and self.progress is not None:
+            shown["progress"] = self.progress
         if self.items is not None and self.iterator is not None and names is SHOWN:
             shown["iterator"] = {**self.iterator, "itered": [json.loads(item) for item in self.items]}
         if self.children and names is SHOWN:
@@ -103,6 +107,12 @@ class FlowStatus:
             None if preprocessor_id is None else ModuleStatus(preprocessor_id),
             step=0 if preprocessor_id is None else -1,
         )
+
+    def note_progress(self, job: str, percent: int) -> None:
+        """The script of a step says how far it is."""
+        for module in (*self.modules, self.failure, self.preprocessor):
+            if module is not None and module.job == job:
+                module.progress = min(max(percent, 0), 99)
 
     def waiting(self) -> list[ModuleStatus]:
         """The modules that wait for events."""

@@ -73,7 +73,7 @@ class Step:
     def has_job(self, job: str, is_running: bool) -> None:
         """The module has a script's job, which runs or waits for its turn."""
         self.status.type = "InProgress" if is_running else "WaitingForExecutor"
-        self.status.job = job
+        self.status.job, self.status.progress = job, None
         self.walk.changed()
 
     async def run(self) -> End:
@@ -87,6 +87,8 @@ class Step:
             if self.module.value.type in MANY or end.job is None:
                 await self._keep(end)
             return await step._close(end)
+        except gate.Refused as refusal:
+            return replace(await self._close(refusal.end), caught=False)
         except StepFailed as failure:
             return await self._close(failure.end.of_step(self.module.id))
 

@@ -205,6 +205,7 @@ class FlowWalk:
             skip_expr=None,
         )
         step.status.children[number] = job
+        step.status.job = job
         end = await child.as_job()
         step.status.successes[number] = end.ok
         self.changed()

@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 
 from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
-from executor.jobs import runs, store
+from executor.jobs import gates, runs, store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, now_us
 from executor.jobs.live import LiveJob
 from executor.jobs.runs import Batch
+from executor.script import json_object
 from executor.storage.database import Database, insist
 
 
@@ -70,6 +71,9 @@ class ShowsStatus(Protocol):
     @property
     def text(self) -> str:
         """As JSON."""
+
+    def note_progress(self, job: str, percent: int) -> None:
+        """The script of a step says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +190,25 @@ class Desk:
     async def add_event(
         self, job_id: str, resume_id: int, approved: bool, approver: str | None, payload: bytes
     ) -> None:
-        """Store an approval or disapproval of a step's job and tell its run; raises Conflict."""
+        """Store an approval or disapproval of a step's job and tell its run.
+
+        `payload` is a JSON text. Raises Conflict for a second event of the same id, and when the run
+        has ended.
+        """
         run_id = await self.database.write(
             runs.add_event, job_id, resume_id, approved, approver, payload, now_us()
         )
         if run_id is not None and self.walks is not None:
             await self.walks.take_up(run_id)
+
+    async def set_progress(self, job: Job, percent: int) -> None:
+        """Store how far a job's script says it is, in percent, and show it in its flow's status."""
+        await self.database.write(gates.set_progress, job.id, percent)
+        flow = self.flow_statuses.get(job.parent_job or "")
+        if flow is not None:
+            flow.note_progress(job.id, percent)
+            self.changed(job.parent_job or "")
+        self.changed(job.id)
 
     def run_parked(self) -> None:
         """A run was put down; whoever waits for its time has to know."""
@@ -231,11 +248,17 @@ class Desk:
         """
         live = self.flow_statuses.get(job.id)
         if live is None or job.state == "completed":
-            return (job.flow_status or "null").encode()
-        text = live.text.encode()
-        if self.walks is not None:
-            await self.walks.store(job.run_id or job.id)
-        return text
+            text = (job.flow_status or "null").encode()
+        else:
+            text = live.text.encode()
+            if self.walks is not None:
+                await self.walks.store(job.run_id or job.id)
+        kept = await self.database.read(gates.states, job.id) if job.is_flow else {}
+        return (
+            text
+            if not kept or text == b"null"
+            else text[:-1] + b',"user_states":' + json_object({}, kept) + b"}"
+        )
 
     async def result(self, workspace_id: str, job_id: str) -> Completed | None:
         """A job's end, None while it has none; raises NotFound."""

@@ -25,9 +25,9 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "running": lambda wanted: _is(jobs.c.state == "running", wanted),
     "success": lambda wanted: and_(jobs.c.status.is_not(None), _is(_GOOD, wanted)),
     "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),
-    # Flows, approvals and schedules are not part of this version: no job is of any of them.
+    # Steps of flows and schedules are not part of this version: no job is of any of them.
     "is_flow_step": lambda wanted: false() if wanted else true(),
-    "suspended": lambda wanted: false() if wanted else true(),
+    "suspended": lambda wanted: _is(jobs.c.suspend > 0, wanted),
     "schedule_path": lambda _: false(),
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,

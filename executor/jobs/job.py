@@ -124,6 +124,8 @@ class Job:
     shared: bool = False
     cache_key: str | None = None
     cache_ttl_s: int | None = None
+    progress: int | None = None
+    """Percent, as the script says."""
 
     @property
     def is_flow(self) -> bool:

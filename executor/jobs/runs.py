@@ -298,13 +298,19 @@ def add_event(
 ) -> str | None:
     """Store an event of a step's job, and wake the run that may wait for it; the run's id.
 
-    Raises Conflict for a second one of the same id.
+    Raises Conflict for a second one of the same id, and when the run has ended.
     """
     known = connection.execute(
         select(approvals.c.job_id).where(approvals.c.job_id == job_id, approvals.c.resume_id == resume_id)
     ).first()
     if known is not None:
         raise Conflict("resume request already sent", field="resume_id", remedy="use another resume id")
+    run_id: str | None = connection.execute(
+        select(jobs.c.run_id).where(jobs.c.id == job_id)
+    ).scalar_one_or_none()
+    state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
+    if state == "completed":
+        raise Conflict("the flow has ended; nothing waits for this any more", field="job")
     connection.execute(
         insert(approvals).values(
             job_id=job_id,
@@ -315,9 +321,6 @@ def add_event(
             arrived_at=now,
         )
     )
-    run_id: str | None = connection.execute(
-        select(jobs.c.run_id).where(jobs.c.id == job_id)
-    ).scalar_one_or_none()
     # The queue is the fallback: whoever looks next takes the run up.
     connection.execute(
         update(jobs)

@@ -103,12 +103,25 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def migrate(engine: Engine, version: str = "head") -> None:
-    """Bring the database's tables up to this version of the package, or an earlier one; safe to repeat."""
+    """Bring the database's tables up to this version of the package; safe to repeat.
+
+    SQLite changes a table by copying it and dropping the old one, which a foreign key to it would
+    forbid. So the keys are not enforced meanwhile, and checked before the commit.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, version)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("PRAGMA foreign_keys=OFF")  # means something outside a transaction only
+        try:
+            with connection.begin():
+                config.attributes["connection"] = connection
+                command.upgrade(config, version)
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                if broken:
+                    raise AssertionError(f"BUG: a migration broke foreign keys: {broken[:5]}")
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 async def insist(act: Callable[[], Awaitable[T]]) -> T:

@@ -6,6 +6,8 @@ came as. `migrations/` leads an existing database here; a test compares the two.
 
 from __future__ import annotations
 
+import secrets
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,6 +22,14 @@ from sqlalchemy import (
     Table,
     Text,
 )
+
+KEY_BYTES = 32
+
+
+def new_key() -> bytes:
+    """A key nobody can guess, for signatures."""
+    return secrets.token_bytes(KEY_BYTES)
+
 
 metadata = MetaData(
     naming_convention={
@@ -37,6 +47,7 @@ workspaces = Table(
     Column("name", Text, nullable=False),
     Column("policy", Text, nullable=False),  # JSON: {networks, images, limits, concurrency}
     Column("created_at", BigInteger, nullable=False),
+    Column("key", LargeBinary, nullable=False, default=new_key),  # signs the URLs of approvals
 )
 
 jobs = Table(
@@ -94,6 +105,7 @@ jobs = Table(
     Column("cache_key", Text),  # of a script whose result may be used again
     Column("cache_ttl_s", BigInteger),
     Column("deleted", Boolean, nullable=False, server_default="0"),
+    Column("progress", Integer),  # percent, as the script says
     CheckConstraint("state IN ('queued', 'running', 'completed')", name="state_known"),
     CheckConstraint("(state = 'completed') = (status IS NOT NULL)", name="completed_has_status"),
     CheckConstraint("(state = 'completed') = (completed_at IS NOT NULL)", name="completed_has_end"),

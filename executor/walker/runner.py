@@ -215,6 +215,7 @@ class Activation:
             storing.result()
         is_news = self._news.is_set()
         self._news.clear()
+        world.activity.news += is_news
         now = now_us()
         for rest in list(world.activity.rests):
             if (rest.until is not None and rest.until <= now) or (is_news and rest.gate is not None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +13,7 @@ from executor.errors import BadInput, Conflict, NotFound
 from executor.reach import Reach
 from executor.settings import LimitBounds
 from executor.storage.database import Database
-from executor.storage.tables import workspaces
+from executor.storage.tables import new_key, workspaces
 from executor.workspace.policy import Policy, bounded_by, check_policy
 
 DEFAULT = "main"
@@ -28,6 +28,8 @@ class Workspace:
     name: str
     policy: Policy
     created_at: int
+    key: bytes = field(repr=False)
+    """Signs the URLs of approvals; never leaves the service."""
 
 
 class Workspaces:
@@ -45,7 +47,7 @@ class Workspaces:
         for workspace in await self._database.read(_all):
             self._cache[workspace.id] = workspace
         if DEFAULT not in self._cache:
-            await self._store(Workspace(DEFAULT, DEFAULT, Policy(), now))
+            await self._store(Workspace(DEFAULT, DEFAULT, Policy(), now, new_key()))
 
     async def create(self, workspace_id: str, name: str | None, policy: Policy, now: int) -> Workspace:
         """Make a workspace. Raises BadInput for a wrong id or policy, Conflict if it exists."""
@@ -56,7 +58,7 @@ class Workspaces:
                 remedy="use at most 50 of a-z, 0-9, - and _, a letter or digit first",
             )
         check_policy(policy, self._bounds)
-        workspace = Workspace(workspace_id, name or workspace_id, policy, now)
+        workspace = Workspace(workspace_id, name or workspace_id, policy, now, new_key())
         try:
             await self._store(workspace)
         except IntegrityError:
@@ -132,6 +134,7 @@ def _insert(connection: Connection, workspace: Workspace) -> None:
             name=workspace.name,
             policy=workspace.policy.model_dump_json(),
             created_at=workspace.created_at,
+            key=workspace.key,
         )
     )
 
@@ -141,5 +144,5 @@ def _update_policy(connection: Connection, workspace: Workspace) -> None:
     connection.execute(update(workspaces).where(workspaces.c.id == workspace.id).values(policy=stored))
 
 
-def _workspace(row: Row[tuple[str, str, str, int]]) -> Workspace:
-    return Workspace(row.id, row.name, Policy.model_validate_json(row.policy), row.created_at)
+def _workspace(row: Row[tuple[str, str, str, int, bytes]]) -> Workspace:
+    return Workspace(row.id, row.name, Policy.model_validate_json(row.policy), row.created_at, row.key)

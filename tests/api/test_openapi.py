@@ -33,10 +33,18 @@ AS_DESCRIBED = [
 
 @dataclass(frozen=True)
 class Served:
-    """Where the service is, and jobs it has: completed, failed, waiting."""
+    """Where the service is, jobs it has (completed, failed, waiting), and a step's that is to be approved."""
 
     url: str
     jobs: tuple[str, ...]
+    gated: str
+
+    def signature(self, resume_id: int) -> str:
+        """What opens the gate under an id."""
+        path = f"{self.url}{BASE}/jobs/job_signature/{self.gated}/{resume_id}"
+        response = requests.get(path, headers=AUTH, timeout=5)
+        assert response.status_code == 200, response.text
+        return response.text
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +67,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             )
             assert response.status_code == 201, response.text
             jobs.append(response.text)
-        yield Served(url, tuple(jobs))
+        yield Served(url, tuple(jobs), gated_job(url))
+
+
+def gated_job(url: str) -> str:
+    """The job of a step that waits for more approvals than there will be."""
+    module = {"id": "a", "value": {"type": "identity"}, "suspend": {"required_events": 60_000}}
+    posted = requests.post(
+        f"{url}{BASE}/jobs/run/preview_flow", json={"value": {"modules": [module]}}, headers=AUTH, timeout=5
+    )
+    while True:
+        job = requests.get(f"{url}{BASE}/jobs_u/get/{posted.text}", headers=AUTH, timeout=5).json()
+        for waiting in (job["flow_status"] or {"modules": []})["modules"]:
+            if waiting["type"] == "WaitingForEvents":
+                found: str = waiting["job"]
+                return found
 
 
 def unused() -> AbstractAsyncContextManager[Context]:
@@ -77,6 +99,11 @@ def aim(case: schemathesis.Case[Any], service: Served) -> None:
         places["workspace"] = "main"
     if "id" in places and chance % 2:
         places["id"] = service.jobs[chance % 3]
+    if "job" in places and chance % 2:
+        places["job"] = service.gated
+        places["resume_id"] = chance
+        places["signature"] = service.signature(chance)
+        case.query.pop("approver", None)
     if isinstance(case.body, dict) and isinstance(case.body.get("language"), str) and chance % 3:
         case.body["language"] = "bash"
 

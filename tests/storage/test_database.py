@@ -77,7 +77,7 @@ def test_migrations_lead_to_the_same_constraints(engine: Engine, tmp_path: Path)
     metadata.create_all(declared)
     for table in metadata.tables:
         assert checks(engine, table) == checks(declared, table), table
-    assert len(checks(engine, "jobs")) == 4
+    assert len(checks(engine, "jobs")) == 5
     declared.dispose()
 
 
@@ -88,6 +88,35 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         assert connection.execute(select(workspaces.c.id)).scalars().all() == ["w"]
+
+
+def test_migrating_keeps_what_is_stored(url: str) -> None:
+    """Tables that others refer to are copied with their rows; each workspace gets a key of its own."""
+    made = connect(url)
+    migrate(made, "0001")
+    with made.begin() as connection:
+        connection.execute(
+            text("INSERT INTO workspaces (id, name, policy, created_at) VALUES ('a', 'a', '{}', 0)")
+        )
+        connection.execute(
+            text("INSERT INTO workspaces (id, name, policy, created_at) VALUES ('b', 'b', '{}', 0)")
+        )
+        columns = "id, state, kind, language, content, tag, limits, request_hash, created_by"
+        connection.execute(
+            text(
+                f"INSERT INTO jobs (workspace_id, created_at, scheduled_for, {columns})"
+                " VALUES ('a', 0, 0, 'j', 'queued', 'preview', 'bash', '', 'bash', '{}', 'h', 'admin')"
+            )
+        )
+        connection.execute(text("INSERT INTO job_args (job_id, body) VALUES ('j', x'7b7d')"))
+    migrate(made)
+    with made.connect() as connection:
+        keys = connection.execute(select(workspaces.c.key)).scalars().all()
+        assert [len(key) for key in keys] == [32, 32]
+        assert keys[0] != keys[1]
+        assert connection.execute(select(jobs.c.id, jobs.c.role)).all() == [("j", "script")]
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+    made.dispose()
 
 
 BROKEN: list[dict[str, Any]] = [

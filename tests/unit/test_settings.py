@@ -163,3 +163,21 @@ def test_the_database_is_in_the_data_directory_unless_said_otherwise(tmp_path: P
     """As an absolute path: a change of directory must not open another database."""
     assert load(data_dir="d").resolved_database_url() == f"sqlite:///{tmp_path.resolve()}/d/executor.db"
     assert load(database_url="sqlite:////x").resolved_database_url() == "sqlite:////x"
+
+
+def test_clients_reach_the_service_by_its_address_or_as_it_is_said() -> None:
+    """Without a slash at the end; a prefix stays."""
+    assert load().resolved_base_url() == "http://127.0.0.1:8000"
+    assert load(host="::1", port=9).resolved_base_url() == "http://[::1]:9"
+    assert load(base_url="https://a.example/b/").resolved_base_url() == "https://a.example/b"
+
+
+@pytest.mark.parametrize(
+    "url", ["a.example", "ftp://a.example", "https://", "https://a?b", "https://a/#b", ""]
+)
+def test_a_base_url_that_links_cannot_begin_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Rather at the start than in a mail."""
+    monkeypatch.setenv("EXECUTOR_BASE_URL", url)
+    assert "EXECUTOR_BASE_URL" in wrong()
