@@ -86,6 +86,7 @@ class Service:
             await asyncio.to_thread(migrate, database.engine)
             workspaces = Workspaces(database, settings.limits)
             await workspaces.load(now_us())
+            library = await Library.open(database, settings)
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
@@ -95,11 +96,11 @@ class Service:
                 parts, datadir.containers(settings), datadir.instance(settings), str(uuid.uuid4()), programs
             )
             sandbox.cleanup.sweep_folders()
-            worker = self.worker = self._worker(desk, sandbox, workspaces)
+            worker = self.worker = self._worker(desk, sandbox, workspaces, library)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(stack, desk, workspaces, worker.worker_id)
+            walker = self.walker = await self._walker(stack, desk, workspaces, library, worker.worker_id)
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
@@ -113,13 +114,14 @@ class Service:
                 settings=settings,
                 desk=desk,
                 workspaces=workspaces,
+                library=library,
                 runtimes=self.runtimes,
                 token=self.token,
                 image_of=sandbox.image_of,
                 checks=partial(checks, sandbox, database, self.runtimes, desk),
             )
 
-    def _worker(self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces) -> Worker:
+    def _worker(self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces, library: Library) -> Worker:
         settings = self.settings
         return Worker(
             sandbox.worker,
@@ -130,15 +132,16 @@ class Service:
             cancel_grace_s=settings.cancel_grace_s,
             base_url=f"http://{settings.host}:{settings.port}",
             workspace_share=workspaces.share,
+            resolve=library.resolved,
         )
 
     async def _walker(
-        self, stack: AsyncExitStack, desk: Desk, workspaces: Workspaces, worker_id: str
+        self, stack: AsyncExitStack, desk: Desk, workspaces: Workspaces, library: Library, worker_id: str
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
         around = Surroundings(
             desk,
-            Library(),
+            library,
             await stack.enter_async_context(Expressions()),
             workspaces.bounds,
             limits,

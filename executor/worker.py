@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -25,6 +25,7 @@ from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.script import Failed, Isolation, Script, Usage
 from executor.storage.database import STORE_RETRY_S, insist
+from executor.workspace.references import Unresolved
 
 ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
@@ -32,6 +33,9 @@ RETRY_US = 1_000_000
 IDLE_S = 60.0
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
+
+Resolve = Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes]]
+"""A workspace's id, a job's arguments and environment: the arguments without references; raises Unresolved."""
 
 
 class Worker:
@@ -48,6 +52,7 @@ class Worker:
         cancel_grace_s: float,
         base_url: str,
         workspace_share: Callable[[str], int | None],
+        resolve: Resolve,
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -57,6 +62,7 @@ class Worker:
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
         self._workspace_share = workspace_share
+        self._resolve = resolve
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -207,11 +213,16 @@ class Worker:
             return infrastructure(f"this instance has no runtime for {job.language!r} any more")
         if job.canceled_by is not None:  # asked for before our predecessor died
             return canceled(job.canceled_by, job.canceled_reason or "")
+        env = environment(job, self._base_url)
+        try:
+            args = await self._resolve(job.workspace_id, args, env)
+        except Unresolved as error:
+            return ending(Failed(Reason.BAD_INPUT, str(error)), job.limits.timeout_s, job.step_id)
         cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)
         order = Order(
             name=f"executor-{job.id}-{job.attempt}",
             runtime=runtime,
-            script=Script(job.language, job.content, args, environment(job, self._base_url)),
+            script=Script(job.language, job.content, args, env),
             limits=job.limits,
             cancellation=cancellation,
             listener=Listener(
