@@ -9,7 +9,18 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from executor import __version__
-from executor.api import flows, instance, jobs, listing, problems, submit, updates, workspaces
+from executor.api import (
+    deployed,
+    flows,
+    instance,
+    jobs,
+    library,
+    listing,
+    problems,
+    submit,
+    updates,
+    workspaces,
+)
 from executor.api.context import Context
 
 Service = Callable[[], AbstractAsyncContextManager[Context]]
@@ -31,6 +42,8 @@ def build(service: Service) -> FastAPI:
     api.include_router(workspaces.router, tags=["workspaces"])
     in_workspace = APIRouter(prefix="/w/{workspace}")
     in_workspace.include_router(submit.router, tags=["submitting"])
+    in_workspace.include_router(deployed.router, tags=["submitting"])
+    in_workspace.include_router(library.router)
     in_workspace.include_router(flows.router, tags=["flows"])
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])

@@ -78,6 +78,7 @@ async def _restart(
         run_id=run_id,
         run_path="",
         priority=job.priority,
+        preprocessed=job.preprocessed,
         restarted_from=compact_json(restarted_from).decode(),
     )
     await ctx.desk.submit(new)

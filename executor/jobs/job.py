@@ -65,6 +65,7 @@ class NewJob:
     restarted_from: str | None = None
     cache_key: str | None = None
     cache_ttl_s: int | None = None
+    preprocessed: bool = False
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,8 @@ class Library:
             raise Unavailable(f"the secret {variable.path} is there, but {error}") from None
 
     def encrypted(self, workspace_id: str, value: str) -> str:
-        """A text as an argument may hold it, `$encrypted:…`; only jobs of the workspace can read it."""
-        return "$encrypted:" + self._vault.seal(value, _of_value(workspace_id))
+        """A text as an argument may hold it after `$encrypted:`; only jobs of the workspace can read it."""
+        return self._vault.seal(value, _of_value(workspace_id))
 
     def _sealed(self, variable: Variable) -> Variable:
         if not variable.is_secret:

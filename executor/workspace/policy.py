@@ -32,7 +32,10 @@ class Network(BaseModel):
 
 
 class Policy(BaseModel):
-    """`networks` for egress, `images` allowed (patterns; absent: the instance's), maxima, concurrency."""
+    """`networks` for egress, `images` allowed (patterns; absent: the instance's), maxima, concurrency.
+
+    `validate_args` false: input specs (docs/openflow.md section 6.4) fill defaults and refuse nothing.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -40,6 +43,7 @@ class Policy(BaseModel):
     images: list[str] | None = None
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None
+    validate_args: bool = True
 
 
 def check_policy(policy: Policy, bounds: LimitBounds) -> None:
