@@ -145,10 +145,9 @@ def _from_query(request: Request, query: ArgsQuery) -> dict[str, str]:
 
 def _from_headers(request: Request, query: ArgsQuery) -> dict[str, str]:
     """Headers that are args: `X-Event-Id` becomes `x_event_id`."""
-    asked = _names(query.include_header)
-    return {
-        name.lower().replace("-", "_"): request.headers[name] for name in asked if name in request.headers
-    }
+    given = dict(request.headers)  # names in lower case
+    asked = [name.lower() for name in _names(query.include_header)]
+    return {name.replace("-", "_"): given[name] for name in asked if name in given}
 
 
 def _names(listed: str | None) -> list[str]:
@@ -157,7 +156,9 @@ def _names(listed: str | None) -> list[str]:
 
 def _text(body: bytes, charset: str) -> str:
     try:
-        return body.decode(charset)
+        text = body.decode(charset)
+        text.encode()  # some old encodings can say what is no text
+        return text
     except (LookupError, ValueError):
         raise BadInput(
             f"body: it is not text in {shown(charset)}", field="body", remedy="send UTF-8"

@@ -107,12 +107,13 @@ class _Resolution:
             return [_Spot(value, key, spot.level + 1, spot.trail) for key in value]
         if not isinstance(value, str) or not value.startswith("$"):
             return []
-        kind, _, rest = value.partition(":")
-        if kind == "$res":
+        kind, colon, rest = value.partition(":")
+        marker = kind + colon
+        if marker == "$res:":
             return await self._put_resource(spot, rest)
-        if kind == "$var":
+        if marker == "$var:":
             spot.holder[spot.key] = json.loads(await self._looked_up(value, rest, self._variable))
-        elif kind == "$encrypted":
+        elif marker == "$encrypted:":
             spot.holder[spot.key] = self._decrypted(rest)
         elif value[1:] in self.sources.context:
             spot.holder[spot.key] = self.sources.context[value[1:]]

@@ -6,9 +6,8 @@ is of (a variable, a workspace) is authenticated with it, so that a ciphertext i
 
 from __future__ import annotations
 
-import binascii
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -37,8 +36,8 @@ class Vault:
     def of(cls, text: str, key_file: Path) -> Vault:
         """The vault of a key as `new_key` writes it; raises ConfigurationError naming the file."""
         try:
-            key = urlsafe_b64decode(text.encode())
-        except (binascii.Error, UnicodeEncodeError):
+            key = _decoded(text)
+        except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
             raise ConfigurationError(
@@ -55,12 +54,17 @@ class Vault:
     def unseal(self, sealed: str, of: str) -> str:
         """The text that was sealed; raises Unreadable."""
         try:
-            raw = urlsafe_b64decode(sealed.removeprefix(VERSION).encode("ascii"))
+            raw = _decoded(sealed.removeprefix(VERSION))
             return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], of.encode()).decode()
-        except (InvalidTag, ValueError):  # binascii.Error is a ValueError, as are wrong lengths
+        except (InvalidTag, ValueError):  # ValueError: no base64, or too short
             raise Unreadable(f"it cannot be decrypted with the key in {self.key_file.name}") from None
 
 
 def new_key() -> str:
     """A random key as text."""
     return urlsafe_b64encode(os.urandom(KEY_BYTES)).decode()
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 and nothing beside it; raises ValueError."""
+    return b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
