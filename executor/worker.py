@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -34,8 +34,8 @@ IDLE_S = 60.0
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
 
-Resolve = Callable[[str, bytes, Mapping[str, str]], Awaitable[bytes]]
-"""A workspace's id, a job's arguments and environment: the arguments without references; raises Unresolved."""
+Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str]], Awaitable[bytes]]
+"""`executor.workspace.library.Library.resolved`; raises Unresolved."""
 
 
 class Worker:
@@ -215,7 +215,7 @@ class Worker:
             return canceled(job.canceled_by, job.canceled_reason or "")
         env = environment(job, self._base_url)
         try:
-            args = await self._resolve(job.workspace_id, args, env)
+            args = await self._resolve(job.workspace_id, args, env, runtime.resources_of(job.content))
         except Unresolved as error:
             return ending(Failed(Reason.BAD_INPUT, str(error)), job.limits.timeout_s, job.step_id)
         cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)

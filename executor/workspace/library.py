@@ -6,7 +6,8 @@ decrypted on their way out; nothing below this file sees one in clear.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ from executor.workspace.vault import Unreadable, Vault, new_key
 __all__ = ["Library", "NotStored", "StoredScript", "Unresolved"]
 
 NOTHING_THERE = "there is none at this path"
+RESOURCES = "_RESOURCES"
+"""The argument that holds the resources which a script's text names."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,28 @@ class Library:
         except Unresolved as error:
             raise NotStored(str(error)) from None
 
-    async def resolved(self, workspace_id: str, args: bytes, context: Mapping[str, str]) -> bytes:
+    async def resolved(
+        self, workspace_id: str, args: bytes, context: Mapping[str, str], named: Collection[str] = ()
+    ) -> bytes:
         """A job's arguments as its script is to see them; `context`: the job's environment.
 
-        Raises Unresolved with a message for the user.
+        `named` are resources that the script's own text names: the argument RESOURCES has those that
+        there are, by path. Raises Unresolved with a message for the user.
         """
-        return await resolve_args(args, self._sources(workspace_id, context))
+        args = await resolve_args(args, self._sources(workspace_id, context))
+        if not named:
+            return args
+        values: dict[str, Any] = {}
+        for path in named:
+            if await self.stored_resource(workspace_id, path) is not None:
+                values[path] = json.loads(await self._named(workspace_id, path))
+        return compact_json({**json.loads(args), RESOURCES: values})
+
+    async def _named(self, workspace_id: str, path: str) -> bytes:
+        try:
+            return await self.resource(workspace_id, path)
+        except NotStored as error:
+            raise Unresolved(str(error)) from None
 
     async def _resource_value(self, workspace_id: str, path: str) -> bytes:
         found = await self.stored_resource(workspace_id, path)

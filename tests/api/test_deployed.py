@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from executor.runtimes import bundled
 from tests.service import TOKEN, LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -316,3 +318,23 @@ async def test_what_another_workspace_encrypted_stays_closed(service: LocalServi
         job = await service.ended(await service.run({"echo": True}, args={"a": value}))
         assert job["reason"] == "bad_input"
         assert SECRET not in json.dumps(job)
+
+
+async def test_resources_that_a_script_s_text_names_come_with_its_arguments(tmp_path: Path) -> None:
+    """As the language's manifest says they are named; those that there are, and no forged ones."""
+    folder = tmp_path / "runtimes" / "sql"
+    shutil.copytree(bundled("runtimes") / "bash", folder)
+    manifest = (folder / "runtime.toml").read_text()
+    pattern = r"""resources = ['"log": "use ([\w/]+)"']"""
+    (folder / "runtime.toml").write_text(f"{pattern}\n{manifest}")
+    (tmp_path / "data").mkdir()
+    async with local_service(tmp_path / "data", runtimes=str(tmp_path / "runtimes")) as service:
+        await post(service, "variables/create", {"path": "f/x/v", "value": SECRET})
+        body = {"path": "f/x/pg", "resource_type": "any", "value": {"password": "$var:f/x/v"}}
+        await post(service, "resources/create", body)
+        content = '[{"log": "use f/x/pg"}, {"log": "use f/x/nothing"}, {"echo": true}]'
+        args = {"a": 1, "_RESOURCES": {"f/x/nothing": {}}}
+        run = {"language": "sql", "content": content, "args": args}
+        job = await service.ended((await post(service, "jobs/run/preview", run)).text)
+        assert job["result"] == {"a": 1, "_RESOURCES": {"f/x/pg": {"password": SECRET}}}
+        assert job["args"] == args

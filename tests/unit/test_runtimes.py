@@ -76,6 +76,9 @@ WRONG = [
     ("merge_stderr", '"maybe"'),
     ("network", '"host"'),
     ("out_of_memory", '["("]'),
+    ("resources", '["("]'),
+    ("resources", '["a"]'),
+    ("resources", '["(a)(b)"]'),
     ("limits.minimum.memory_mb", "0"),
     ("limits.minimum.memory_mb", "1.5"),
     ("limits.minimum.pids", "-1"),
@@ -237,3 +240,12 @@ def test_go_is_built_with_one_toolchain() -> None:
         for folder, name in (("images", "base"), ("runtimes", "go"))
     ]
     assert pins[0] == pins[1]
+
+
+def test_a_language_can_say_how_its_scripts_name_resources(tmp_path: Path) -> None:
+    """Each is told once, in the order of the patterns and then of the text."""
+    patterns = r"""['(?m)^-- database ([\w/-]+)$', "ATTACH '\\$res:([^']+)'"]"""
+    runtime = read(language(tmp_path, resources=patterns))
+    text = "ATTACH '$res:f/x/b' AS b;\n-- database f/x/a\nATTACH '$res:f/x/b' AS c; -- database f/x/c\n"
+    assert runtime.resources_of(text) == ["f/x/a", "f/x/b"]
+    assert read(language(tmp_path, "none")).resources_of(text) == []
