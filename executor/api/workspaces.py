@@ -40,7 +40,7 @@ EXAMPLE_BODY: dict[str, Any] = {
                         "name": {"type": ["string", "null"], "maxLength": 255},
                         "policy": {
                             "type": "object",
-                            "description": "networks [{cidr, ports}], images, limits, concurrency",
+                            "description": "networks [{cidr, ports}], images, limits, concurrency, validate_args",
                         },
                     },
                 }
