@@ -197,11 +197,25 @@ async def test_a_flow_s_steps_run_stored_scripts_and_flows(service: LocalService
     ]
     await stored_flow(service, "f/x/outer", {"modules": modules})
     assert (await post(service, "jobs/run_wait_result/f/f/x/outer")).json() == {"n": [2, 1]}
-    missing = {"modules": [{"id": "a", "value": {"type": "script", "path": "f/x/nothing"}}]}
-    await stored_flow(service, "f/x/broken", missing)
-    error = (await post(service, "jobs/run_wait_result/f/f/x/broken")).json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("script", "f/x/nothing", "there is no script 'f/x/nothing' in this workspace"),
+        ("script", "hub/1/slack/post", "this version does not reach the hub"),
+        ("flow", "f/x/nothing", "f/x/nothing"),
+    ],
+)
+async def test_a_step_whose_script_is_not_stored_fails_alone(
+    service: LocalService, kind: str, path: str, message: str
+) -> None:
+    """The flow can be stored; what is missing may come later."""
+    module = {"id": "a", "value": {"type": kind, "path": path}, "continue_on_error": True}
+    await stored_flow(service, "f/x/flow", {"modules": [module, {**step(e="results.a.error"), "id": "b"}]})
+    error = (await post(service, "jobs/run_wait_result/f/f/x/flow")).json()["e"]
     assert error["reason"] == "bad_input"
-    assert "f/x/nothing" in error["message"]
+    assert message in error["message"]
 
 
 def preprocessed() -> dict[str, Any]:
