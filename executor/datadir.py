@@ -1,4 +1,4 @@
-"""The data directory: who uses it, the instance's identity, the generated token."""
+"""The data directory: who uses it, the instance's identity, the generated token and key."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 def instance(settings: Settings) -> str:
     """The instance's id: made once, it labels every container."""
-    return _once(settings.data_dir / "instance", lambda: str(uuid.uuid4()))
+    return once(settings.data_dir / "instance", lambda: str(uuid.uuid4()))
 
 
 def admin_token(settings: Settings) -> tuple[str, bool]:
@@ -69,11 +69,16 @@ def admin_token(settings: Settings) -> tuple[str, bool]:
         return settings.token.strip(), False
     path = settings.data_dir / "token"
     is_new = not path.exists()
-    return _once(path, lambda: secrets.token_urlsafe(32)), is_new
+    return once(path, lambda: secrets.token_urlsafe(32)), is_new
 
 
-def _once(path: Path, make: Callable[[], str]) -> str:
-    """The file's text, written (mode 0600) by the first who asks."""
+def secrets_key_file(settings: Settings) -> Path:
+    """Where the key is that secrets are encrypted with."""
+    return settings.data_dir / "secrets.key"
+
+
+def once(path: Path, make: Callable[[], str]) -> str:
+    """The file's text, written (mode 0600) by the first who asks; raises ConfigurationError if it is empty."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -81,6 +86,8 @@ def _once(path: Path, make: Callable[[], str]) -> str:
     else:
         with os.fdopen(descriptor, "w") as file:
             file.write(make() + "\n")
+            file.flush()
+            os.fsync(descriptor)  # what a key has encrypted may be in the database in a moment
     text = path.read_text("utf-8").strip()
     if not text:
         raise ConfigurationError(f"{path} is empty; delete it, and a new one is made")

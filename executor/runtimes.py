@@ -97,11 +97,12 @@ class Manifest(BaseModel):
     network: Literal["none", "egress"] = "none"
     needs_server: bool = False
     out_of_memory: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
     limits: _Limits = _Limits()
     compile: Compile | None = None
     conformance: _Conformance = _Conformance()
 
-    @field_validator("out_of_memory")
+    @field_validator("out_of_memory", "resources")
     @classmethod
     def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
@@ -109,6 +110,14 @@ class Manifest(BaseModel):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return patterns
+
+    @field_validator("resources")
+    @classmethod
+    def _have_one_group(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if re.compile(pattern).groups != 1:
+                raise ValueError(f"{pattern!r} needs one group, around the path")
         return patterns
 
     @model_validator(mode="after")
@@ -164,6 +173,11 @@ class Runtime:
         if folder is not None:
             flags += ["--dir", folder]
         return ["/executor/jobinit", *flags, "--", *command]
+
+    def resources_of(self, source: str) -> list[str]:
+        """The paths of the resources that a script's own text names, each once."""
+        found = [path for pattern in self.manifest.resources for path in re.findall(pattern, source)]
+        return list(dict.fromkeys(found))
 
     @property
     def image_name(self) -> str:

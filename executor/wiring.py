@@ -89,6 +89,7 @@ class Service:
             await asyncio.to_thread(migrate, database.engine)
             workspaces = Workspaces(database, settings.limits, settings.reach)
             await workspaces.load(now_us())
+            library = await Library.open(database, settings)
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
@@ -109,11 +110,13 @@ class Service:
             await shared.sweep(partial(database.read, runs.is_unfinished))
             if (egress := sandbox.egress) is not None:
                 workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
-            worker = self.worker = self._worker(desk, sandbox, workspaces, shared)
+            worker = self.worker = self._worker(desk, sandbox, workspaces, library, shared)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(stack, desk, workspaces, shared, worker.worker_id)
+            walker = self.walker = await self._walker(
+                stack, desk, workspaces, library, shared, worker.worker_id
+            )
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
@@ -128,6 +131,7 @@ class Service:
                 settings=settings,
                 desk=desk,
                 workspaces=workspaces,
+                library=library,
                 runtimes=self.runtimes,
                 token=self.token,
                 image_of=sandbox.image_of,
@@ -135,7 +139,12 @@ class Service:
             )
 
     def _worker(
-        self, desk: Desk, sandbox: Sandbox, workspaces: Workspaces, shared: SharedDirectories
+        self,
+        desk: Desk,
+        sandbox: Sandbox,
+        workspaces: Workspaces,
+        library: Library,
+        shared: SharedDirectories,
     ) -> Worker:
         settings = self.settings
         return Worker(
@@ -149,6 +158,7 @@ class Service:
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,
+            resolve=library.resolved,
             open_shared=shared.open,
         )
 
@@ -157,13 +167,14 @@ class Service:
         stack: AsyncExitStack,
         desk: Desk,
         workspaces: Workspaces,
+        library: Library,
         shared: SharedDirectories,
         worker_id: str,
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
         around = Surroundings(
             desk,
-            Library(),
+            library,
             await stack.enter_async_context(Expressions()),
             workspaces.bounds,
             limits,

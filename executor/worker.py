@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,7 @@ from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import SharedDirectory
 from executor.script import Failed, Isolation, Outcome, Script, Usage
 from executor.storage.database import STORE_RETRY_S, insist
+from executor.workspace.references import Unresolved
 
 ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
@@ -35,6 +36,9 @@ RETRY_US = 1_000_000
 IDLE_S = 60.0
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
+
+Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str]], Awaitable[bytes]]
+"""`executor.workspace.library.Library.resolved`; raises Unresolved."""
 
 
 class Worker:
@@ -53,6 +57,7 @@ class Worker:
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
         workspace_images: Callable[[str], tuple[str, ...] | None],
+        resolve: Resolve,
         open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
         self.worker_id = worker_id
@@ -66,6 +71,7 @@ class Worker:
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
         self._open_shared = open_shared
+        self._resolve = resolve
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -216,11 +222,16 @@ class Worker:
             return infrastructure(f"this instance has no runtime for {job.language!r} any more")
         if job.canceled_by is not None:  # asked for before our predecessor died
             return canceled(job.canceled_by, job.canceled_reason or "")
+        env = environment(job, self._base_url)
+        try:
+            args = await self._resolve(job.workspace_id, args, env, runtime.resources_of(job.content))
+        except Unresolved as error:
+            return ending(Failed(Reason.BAD_INPUT, str(error)), job.limits.timeout_s, job.step_id)
         cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)
         order = Order(
             name=f"executor-{job.id}-{job.attempt}",
             runtime=runtime,
-            script=Script(job.language, job.content, args, environment(job, self._base_url)),
+            script=Script(job.language, job.content, args, env),
             limits=job.limits,
             cancellation=cancellation,
             listener=Listener(

@@ -11,9 +11,11 @@ from fastapi_offline import FastAPIOffline
 from executor import __version__
 from executor.api import (
     approvals,
+    deployed,
     flows,
     instance,
     jobs,
+    library,
     listing,
     problems,
     states,
@@ -44,6 +46,8 @@ def build(service: Service) -> FastAPI:
     api.include_router(workspaces.router, tags=["workspaces"])
     in_workspace = APIRouter(prefix="/w/{workspace}")
     in_workspace.include_router(submit.router, tags=["submitting"])
+    in_workspace.include_router(deployed.router, tags=["submitting"])
+    in_workspace.include_router(library.router)
     in_workspace.include_router(flows.router, tags=["flows"])
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])

@@ -15,6 +15,7 @@ from executor.errors import Unauthorized
 from executor.jobs.desk import Desk
 from executor.runtimes import Runtime, Runtimes
 from executor.settings import Settings
+from executor.workspace.library import Library
 from executor.workspace.workspaces import Workspace, Workspaces
 
 ADMIN = "admin"
@@ -36,6 +37,7 @@ class Context:
     settings: Settings
     desk: Desk
     workspaces: Workspaces
+    library: Library
     runtimes: Runtimes
     token: str
     image_of: Callable[[Runtime], Awaitable[str]]

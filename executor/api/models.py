@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status
+from executor.workspace.workspaces import Workspace
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f]{1,255}$"
 SECONDS_MAX = 10 * 366 * 24 * 3600
@@ -74,6 +75,13 @@ class RunQuery(BaseModel):
     tag: Name | None = None
     timeout: float | None = Field(None, description="seconds; wins over limits.timeout_s")
     token: str | None = Field(None, description="credentials, where a header cannot be sent")
+    validate_args: bool | None = Field(
+        None, description="false: values may be missing or of other types than the schema says"
+    )
+
+    def checks_args(self, workspace: Workspace) -> bool:
+        """Whether the input spec is a check: the query's word, else the workspace's."""
+        return workspace.policy.validate_args if self.validate_args is None else self.validate_args
 
 
 def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
 
 from executor.api.answers import answer
 from executor.api.body import described, read_model
+from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.flows import check_restart
 from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
 from executor.errors import BadInput
-from executor.flows.document import Flow, FlowLimits, read_flow, with_ids
+from executor.flows.document import Flow, with_ids
 from executor.flows.schema import apply_schema
 from executor.flows.walk import first_status
 from executor.jobs.concurrency import key_of
@@ -69,7 +70,7 @@ async def run_wait_result_preview(
     request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
 ) -> Response:
     """As `jobs/run/preview`, but answer the result; a client that leaves cancels the job."""
-    return await _answer(request, ctx, await _new_job(request, workspace, query, user, ctx), user)
+    return await answer_at_end(request, ctx, await _new_job(request, workspace, query, user, ctx), user)
 
 
 @router.post(
@@ -98,10 +99,10 @@ async def run_wait_result_preview_flow(
     request: Request, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
 ) -> Response:
     """As `jobs/run/preview_flow`, but answer the result; a client that leaves cancels the run."""
-    return await _answer(request, ctx, await _new_run(request, workspace, query, user, ctx), user)
+    return await answer_at_end(request, ctx, await _new_run(request, workspace, query, user, ctx), user)
 
 
-async def _answer(request: Request, ctx: Context, new: NewJob, user: str) -> Response:
+async def answer_at_end(request: Request, ctx: Context, new: NewJob, user: str) -> Response:
     """Submit a job and answer its result."""
     created = await ctx.desk.submit(new)
     done = await _wait(request, ctx, new, user, cancel=created)
@@ -144,13 +145,7 @@ async def _new_job(
 ) -> NewJob:
     """The request as a job to be; raises BadInput naming what is wrong."""
     asked = await read_model(request, PreviewRequest, ctx.settings.request_mb)
-    runtime = ctx.runtimes.find(asked.language)
-    if runtime is None:
-        raise BadInput(
-            f"language: {shown(asked.language)} has no runtime here",
-            field="language",
-            remedy=f"use one of {', '.join(ctx.runtimes.names())}",
-        )
+    runtime = runtime_of(asked.language, ctx)
     bounds = ctx.workspaces.bounds(workspace.id)
     limits = dict(asked.limits or {})
     if query.timeout is not None:
@@ -163,12 +158,12 @@ async def _new_job(
         kind="preview",
         language=runtime.name,
         content=asked.content,
-        args=_args(asked.args or {}),
+        args=args_json(asked.args or {}),
         limits=resolve_limits(limits, bounds),
-        request_hash=_request_hash(asked, query),
+        request_hash=request_hash(asked.model_dump(mode="json"), query),
         created_by=user,
         created_at=now,
-        scheduled_for=_scheduled_for(query, now),
+        scheduled_for=scheduled_for(query, now),
         tag=query.tag or asked.tag or runtime.name,
         path=asked.path,
         lock=asked.lock,
@@ -183,17 +178,12 @@ async def _new_run(
     """The request as a flow run to be; raises BadInput naming what is wrong, with its place."""
     asked = await read_model(request, PreviewFlowRequest, ctx.settings.request_mb)
     value = with_ids(asked.value)
-    flow = read_flow(
-        value,
-        languages=ctx.runtimes.canonical,
-        limits=FlowLimits.of(ctx.settings),
-        supported=ctx.runtimes.names(),
-    )
+    flow = flow_of(value, ctx)
     if asked.restarted_from is not None:
         await check_restart(ctx, workspace, flow, asked.restarted_from.model_dump())
     args = asked.args or {}
     if asked.input_schema is not None:
-        args = apply_schema(asked.input_schema, args)
+        args = apply_schema(asked.input_schema, args, check=query.checks_args(workspace))
     now = now_us()
     job_id = str(query.job_id) if query.job_id else new_id()
     return NewJob(
@@ -202,12 +192,12 @@ async def _new_run(
         kind="flowpreview",
         language="",
         content=compact_json(value).decode(),
-        args=_args(args),
+        args=args_json(args),
         limits=resolve_limits({}, ctx.workspaces.bounds(workspace.id)),
-        request_hash=_request_hash(asked, query),
+        request_hash=request_hash(asked.model_dump(mode="json"), query),
         created_by=user,
         created_at=now,
-        scheduled_for=_scheduled_for(query, now),
+        scheduled_for=scheduled_for(query, now),
         tag=query.tag or asked.tag or flow.tag or "flow",
         path=asked.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
@@ -240,7 +230,8 @@ def flow_key(path: str | None, value: Any, args: dict[str, Any]) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _args(args: dict[str, Any]) -> bytes:
+def args_json(args: dict[str, Any]) -> bytes:
+    """Arguments as they are stored; raises BadInput for what JSON has not."""
     try:
         return compact_json(args)
     except ValueError:
@@ -251,14 +242,14 @@ def _args(args: dict[str, Any]) -> bytes:
         ) from None
 
 
-def _request_hash(asked: BaseModel, query: RunQuery) -> str:
+def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:
     """What makes two submissions the same request: everything but the id and the credentials."""
-    said: dict[str, Any] = asked.model_dump(mode="json")
-    said["query"] = query.model_dump(mode="json", exclude={"job_id", "token"})
-    return hashlib.sha256(compact_json(said)).hexdigest()
+    asked = query.model_dump(mode="json", exclude={"job_id", "token"})
+    return hashlib.sha256(compact_json({**said, "query": asked})).hexdigest()
 
 
-def _scheduled_for(query: RunQuery, now: int) -> int:
+def scheduled_for(query: RunQuery, now: int) -> int:
+    """When the job is due, in microseconds; `now` at the earliest. Raises BadInput."""
     if query.scheduled_in_secs is not None:
         return now + query.scheduled_in_secs * 1_000_000
     if query.scheduled_for is None:

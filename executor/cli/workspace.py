@@ -23,7 +23,7 @@ def create(
     workspace_id: Annotated[str, typer.Argument(metavar="ID")],
     name: Annotated[str | None, typer.Option(help="for people; default: the id")] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="a JSON file: networks, images, limits, concurrency")
+        Path | None, typer.Option(help="a JSON file: networks, images, limits, concurrency, validate_args")
     ] = None,
 ) -> None:
     """Make a workspace."""

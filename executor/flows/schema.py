@@ -29,11 +29,16 @@ REFERENCES = ("$var:", "$res:", "$encrypted:")
 
 
 def apply_schema(
-    schema: Any, args: Mapping[str, Any], *, where: str = "args", schema_where: str = "schema"
+    schema: Any,
+    args: Mapping[str, Any],
+    *,
+    where: str = "args",
+    schema_where: str = "schema",
+    check: bool = True,
 ) -> dict[str, Any]:
     """The args, completed by the schema's defaults and checked.
 
-    `schema` None checks nothing. An arg that is missing gets its `default`; a default of null is
+    `schema` None checks nothing, `check` False only fills in. An arg that is missing gets its `default`; a default of null is
     none, since editors write it for every parameter. Raises BadInput naming the arg below `where`: a
     required one without a value, or a value of another JSON type; naming the place below
     `schema_where`, if the schema is malformed. `args` is not changed.
@@ -43,6 +48,8 @@ def apply_schema(
         return dict(args)
     properties: Mapping[str, Any] = schema.get("properties") or {}
     filled = {**_defaults(properties, args, at(schema_where, "properties")), **args}
+    if not check:
+        return filled
     for name in schema.get("required") or ():
         if name not in filled:
             raise BadInput(

@@ -70,6 +70,7 @@ class NewJob:
     shared: bool = False
     cache_key: str | None = None
     cache_ttl_s: int | None = None
+    preprocessed: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
 )
 
 KEY_BYTES = 32
@@ -197,4 +199,81 @@ cached_results = Table(
     Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("workspace_id", "key"),
+)
+
+# Scripts by version; `hash` names one. The newest at a path is the one that is not archived.
+scripts = Table(
+    "scripts",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    Column("hash", Text, nullable=False),  # 16 hexadecimal digits
+    Column("path", Text, nullable=False),
+    Column("parent_hash", Text),  # the version it replaced
+    Column("archived", Boolean, nullable=False, server_default="0"),
+    Column("summary", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("schema", Text),  # JSON Schema of the arguments
+    Column("lock", Text),
+    Column("tag", Text),
+    Column("priority", Integer),
+    Column("cache_ttl_s", Float),
+    Column("timeout_s", Float),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "hash"),
+)
+_CURRENT = scripts.c.archived == false()
+# At most one version at a path is current.
+Index(
+    "ix_scripts_current",
+    scripts.c.workspace_id,
+    scripts.c.path,
+    unique=True,
+    sqlite_where=_CURRENT,
+    postgresql_where=_CURRENT,
+)
+
+# Flows by version, 1 and up; the highest at a path is the one that runs.
+flows = Table(
+    "flows",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("value", Text, nullable=False),  # JSON: the OpenFlow document, with ids
+    Column("schema", Text),  # JSON Schema of the input
+    Column("tag", Text),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "path", "version"),
+)
+
+variables = Table(
+    "variables",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("value", Text, nullable=False),  # of a secret: encrypted
+    Column("is_secret", Boolean, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "path"),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),  # JSON
+    Column("resource_type", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "path"),
 )

@@ -41,6 +41,7 @@ class Policy(BaseModel):
     """`networks` for egress, `images` allowed (patterns), maxima, concurrency.
 
     Where `networks` or `images` are absent, the instance's count; an empty list allows none.
+    `validate_args` false: input specs (docs/openflow.md section 6.4) fill defaults and refuse nothing.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -49,6 +50,7 @@ class Policy(BaseModel):
     images: list[str] | None = None
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None
+    validate_args: bool = True
 
 
 def check_policy(policy: Policy, bounds: LimitBounds) -> None:

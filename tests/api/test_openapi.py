@@ -33,11 +33,12 @@ AS_DESCRIBED = [
 
 @dataclass(frozen=True)
 class Served:
-    """Where the service is, jobs it has (completed, failed, waiting), and a step's that is to be approved."""
+    """A service: jobs it has (completed, failed, waiting), a step to be approved, a stored script's version."""
 
     url: str
     jobs: tuple[str, ...]
     gated: str
+    hash: str
 
     def signature(self, resume_id: int) -> str:
         """What opens the gate under an id."""
@@ -67,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             )
             assert response.status_code == 201, response.text
             jobs.append(response.text)
-        yield Served(url, tuple(jobs), gated_job(url))
+        yield Served(url, tuple(jobs), gated_job(url), fill_library(url))
 
 
 def gated_job(url: str) -> str:
@@ -84,6 +85,23 @@ def gated_job(url: str) -> str:
                 return found
 
 
+def fill_library(url: str) -> str:
+    """One of each at f/x/y; the script's hash."""
+    path = {"path": "f/x/y"}
+    bodies: dict[str, dict[str, Any]] = {
+        "flows": {"value": {"modules": []}, "schema": {"properties": {"n": {"type": "number"}}}},
+        "variables": {"value": "v", "is_secret": True},
+        "resources": {"value": {"v": "$var:f/x/y"}, "resource_type": "any"},
+        "scripts": {"language": "bash", "content": '[{"result": 1}]'},
+    }
+    answers = []
+    for kind, body in bodies.items():
+        response = requests.post(f"{url}{BASE}/{kind}/create", json={**path, **body}, headers=AUTH, timeout=5)
+        assert response.status_code == 201, response.text
+        answers.append(response.text)
+    return answers[-1]
+
+
 def unused() -> AbstractAsyncContextManager[Context]:
     raise AssertionError("BUG: only the description is asked for")
 
@@ -92,7 +110,7 @@ schema = schemathesis.openapi.from_dict(build(unused).openapi())
 
 
 def aim(case: schemathesis.Case[Any], service: Served) -> None:
-    """Let about half of the requests reach a workspace, a job and a language that there are."""
+    """Let about half of the requests reach a workspace, a job, a path and a language that there are."""
     chance = len(repr((case.path_parameters, case.query, case.body)))
     places: Any = case.path_parameters or {}
     if "workspace" in places and chance % 4:
@@ -104,6 +122,10 @@ def aim(case: schemathesis.Case[Any], service: Served) -> None:
         places["resume_id"] = chance
         places["signature"] = service.signature(chance)
         case.query.pop("approver", None)
+    if "path" in places and chance % 2:
+        places["path"] = "f/x/y"
+    if "hash" in places and chance % 2:
+        places["hash"] = service.hash
     if isinstance(case.body, dict) and isinstance(case.body.get("language"), str) and chance % 3:
         case.body["language"] = "bash"
 

@@ -92,7 +92,8 @@ async def test_trouble_of_ours_ends_the_run_and_what_it_started(tmp_path: Path) 
     async with local_service(tmp_path, concurrency=4) as service:
         walker = service.service.walker
         assert walker is not None
-        walker._around = replace(walker._around, library=BrokenLibrary())
+        library = walker._around.library
+        walker._around = replace(walker._around, library=BrokenLibrary(library._database, library._vault))
         stored = {"id": "p", "value": {"type": "script", "path": "f/a/b"}}
         first = script("s", {"sleep": 0.2}, {"result": 1})
         long = script("long", {"sleep": 30}, {"result": 1})

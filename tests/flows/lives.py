@@ -106,9 +106,10 @@ class Lives:
         workspaces = Workspaces(database, LimitBounds())
         await workspaces.load(now_us())
         desk = Desk(database, 1000)
-        worker = self._worker(desk, workspaces)
+        library = await Library.open(database, Settings(data_dir=self.folder))
+        worker = self._worker(desk, workspaces, library)
         await database.write(requeue_orphans, worker.worker_id)
-        around = Surroundings(desk, Library(), self._expressions, workspaces.bounds, LIMITS)
+        around = Surroundings(desk, library, self._expressions, workspaces.bounds, LIMITS)
         walker = Walker(worker.worker_id, around)
         desk.starter, desk.walks = worker, walker
         working = [asyncio.create_task(worker.work()), asyncio.create_task(walker.work())]
@@ -119,7 +120,7 @@ class Lives:
             for task in working:
                 task.cancel()
 
-    def _worker(self, desk: Desk, workspaces: Workspaces) -> Worker:
+    def _worker(self, desk: Desk, workspaces: Workspaces, library: Library) -> Worker:
         engine = FakeEngine()
         engine.functions = self.functions
 
@@ -138,6 +139,7 @@ class Lives:
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,
+            resolve=library.resolved,
         )
 
 

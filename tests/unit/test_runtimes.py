@@ -77,6 +77,9 @@ WRONG = [
     ("merge_stderr", '"maybe"'),
     ("network", '"host"'),
     ("out_of_memory", '["("]'),
+    ("resources", '["("]'),
+    ("resources", '["a"]'),
+    ("resources", '["(a)(b)"]'),
     ("limits.minimum.memory_mb", "0"),
     ("limits.minimum.memory_mb", "1.5"),
     ("limits.minimum.pids", "-1"),
@@ -268,3 +271,12 @@ def test_fields_that_contradict_each_other_are_refused(tmp_path: Path, said: dic
     """A program of an image knows nothing of us; one that is compiled has no image to choose."""
     with pytest.raises(ConfigurationError, match=r"needs|cannot|need each other"):
         read(language(tmp_path, **said))
+
+
+def test_a_language_can_say_how_its_scripts_name_resources(tmp_path: Path) -> None:
+    """Each is told once, in the order of the patterns and then of the text."""
+    patterns = r"""['(?m)^-- database ([\w/-]+)$', "ATTACH '\\$res:([^']+)'"]"""
+    runtime = read(language(tmp_path, resources=patterns))
+    text = "ATTACH '$res:f/x/b' AS b;\n-- database f/x/a\nATTACH '$res:f/x/b' AS c; -- database f/x/c\n"
+    assert runtime.resources_of(text) == ["f/x/a", "f/x/b"]
+    assert read(language(tmp_path, "none")).resources_of(text) == []

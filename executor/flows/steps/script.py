@@ -78,6 +78,8 @@ async def _stored(step: Step, named: PathScript) -> ScriptCall:
     if stored is None:
         what = f"version {named.hash} of script" if named.hash else "script"
         message = f"there is no {what} {named.path!r} in this workspace"
+        if named.path.startswith("hub/"):
+            message += "; this version does not reach the hub, so store a copy of the script"
         raise StepFailed(failed(Reason.BAD_INPUT, message))
     return ScriptCall(
         step.place(job_path=stored.path),

@@ -1,0 +1,215 @@
+"""Running what is stored: `jobs/run/p|h|f`, and the same with the answer awaited."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from executor.api.arguments import DESCRIBED, ArgsParameters, ArgsQuery, arguments, event, read_payload
+from executor.api.checks import flow_of, runtime_of
+from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.library.flows import flow_at
+from executor.api.library.scripts import script_at, script_version
+from executor.api.submit import FAILED, answer_at_end, args_json, flow_key, request_hash, scheduled_for
+from executor.flows.document import Flow
+from executor.flows.schema import apply_schema
+from executor.jobs.job import NewJob, new_id, now_us
+from executor.script import Limits, check_limit, resolve_limits
+from executor.workspace.flows import StoredFlow
+from executor.workspace.scripts import ScriptVersion
+from executor.workspace.workspaces import Workspace
+
+router = APIRouter()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that runs something stored."""
+
+    request: Request
+    workspace: Workspace
+    query: ArgsQuery
+    user: str
+    ctx: Context
+
+
+def call(request: Request, workspace: InWorkspace, query: ArgsParameters, user: Caller, ctx: Ctx) -> Call:
+    """The request, as a dependency."""
+    return Call(request, workspace, query, user, ctx)
+
+
+Asked = Annotated[Call, Depends(call)]
+RUN: dict[str, Any] = {"status_code": 201, "response_class": PlainTextResponse, "openapi_extra": DESCRIBED}
+WAIT: dict[str, Any] = {"responses": FAILED, "openapi_extra": DESCRIBED}
+WAIT_GET: dict[str, Any] = {"responses": FAILED}
+
+
+@router.post("/jobs/run/p/{path:path}", summary="Run the script at a path", **RUN)
+async def run_script(path: str, asked: Asked) -> Response:
+    """Its latest version; answers the job's id at once."""
+    return await _submit(asked, await _job_at(path, asked))
+
+
+@router.post("/jobs/run/h/{hash}", summary="Run a version of a script", **RUN)
+async def run_version(hash: str, asked: Asked) -> Response:
+    """As `jobs/run/p`, but exactly this version, also one that was replaced."""
+    return await _submit(asked, await _job_of(hash, asked))
+
+
+@router.post("/jobs/run/f/{path:path}", summary="Run the flow at a path", **RUN)
+async def run_flow(path: str, asked: Asked) -> Response:
+    """Its latest version; answers the run's id at once."""
+    return await _submit(asked, await _run_at(path, asked))
+
+
+@router.post("/jobs/run_wait_result/p/{path:path}", summary="Run the script at a path and wait", **WAIT)
+async def wait_for_script(path: str, asked: Asked) -> Response:
+    """As `jobs/run/p`, but answer the result; a client that leaves cancels the job."""
+    return await _answer(asked, await _job_at(path, asked))
+
+
+@router.get("/jobs/run_wait_result/p/{path:path}", summary="Run the script at a path and wait", **WAIT_GET)
+async def get_script(path: str, asked: Asked) -> Response:
+    """As the POST; the arguments are in the query."""
+    return await _answer(asked, await _job_at(path, asked))
+
+
+@router.post("/jobs/run_wait_result/h/{hash}", summary="Run a version of a script and wait", **WAIT)
+async def wait_for_version(hash: str, asked: Asked) -> Response:
+    """As `jobs/run/h`, but answer the result; a client that leaves cancels the job."""
+    return await _answer(asked, await _job_of(hash, asked))
+
+
+@router.post("/jobs/run_wait_result/f/{path:path}", summary="Run the flow at a path and wait", **WAIT)
+async def wait_for_flow(path: str, asked: Asked) -> Response:
+    """As `jobs/run/f`, but answer the result; a client that leaves cancels the run."""
+    return await _answer(asked, await _run_at(path, asked))
+
+
+@router.get("/jobs/run_wait_result/f/{path:path}", summary="Run the flow at a path and wait", **WAIT_GET)
+async def get_flow(path: str, asked: Asked) -> Response:
+    """As the POST; the arguments are in the query."""
+    return await _answer(asked, await _run_at(path, asked))
+
+
+async def _submit(asked: Call, new: NewJob) -> Response:
+    await asked.ctx.desk.submit(new)
+    return PlainTextResponse(new.id, 201)
+
+
+async def _answer(asked: Call, new: NewJob) -> Response:
+    return await answer_at_end(asked.request, asked.ctx, new, asked.user)
+
+
+# ------------------------------------------------------------ scripts
+
+
+async def _job_at(path: str, asked: Call) -> NewJob:
+    script = await script_at(path, asked.workspace, asked.ctx)
+    return await _new_job(asked, script, {"script": path})
+
+
+async def _job_of(hash: str, asked: Call) -> NewJob:
+    script = await script_version(hash, asked.workspace, asked.ctx)
+    return await _new_job(asked, script, {"version": script.hash})
+
+
+async def _new_job(asked: Call, script: ScriptVersion, what: dict[str, Any]) -> NewJob:
+    """The script as a job to be; raises BadInput naming what is wrong."""
+    query, ctx = asked.query, asked.ctx
+    runtime = runtime_of(script.language, ctx)
+    payload = await read_payload(asked.request, query, ctx.settings.request_mb)
+    args = arguments(asked.request, query, payload)
+    args = _checked(asked, script.schema, args)
+    return NewJob(
+        **_common(asked, {**what, "args": args}),
+        kind="script",
+        language=runtime.name,
+        content=script.content,
+        args=args_json(args),
+        limits=_limits(asked, script.timeout_s),
+        tag=query.tag or script.tag or runtime.name,
+        path=script.path,
+        lock=script.lock,
+        script_hash=script.hash,
+        priority=script.priority or 0,
+    )
+
+
+def _limits(asked: Call, timeout_s: float | None) -> Limits:
+    """The query's time limit wins; the script's own one counts unless it is above the workspace's maximum."""
+    bounds = asked.ctx.workspaces.bounds(asked.workspace.id)
+    if asked.query.timeout is not None:
+        check_limit("timeout", asked.query.timeout, bounds.timeout_s.maximum, "query")
+        timeout_s = asked.query.timeout
+    is_allowed = timeout_s is not None and timeout_s <= bounds.timeout_s.maximum
+    return resolve_limits({"timeout_s": timeout_s} if is_allowed else {}, bounds)
+
+
+# ------------------------------------------------------------ flows
+
+
+async def _run_at(path: str, asked: Call) -> NewJob:
+    """The flow at a path as a run to be; raises NotFound, and BadInput naming what is wrong."""
+    query, ctx = asked.query, asked.ctx
+    stored = await flow_at(path, asked.workspace, ctx)
+    value = json.loads(stored.value)
+    flow = flow_of(value, ctx)
+    payload = await read_payload(asked.request, query, ctx.settings.request_mb)
+    if flow.preprocessor_module is not None and not query.skip_preprocessor:
+        args = event(asked.request, payload)
+        said = {"event": {**args["event"], "headers": None}}  # a repeated request's may differ
+    else:
+        args = _checked(asked, stored.schema, arguments(asked.request, query, payload))
+        said = args
+    common = _common(asked, {"flow": path, "args": said})
+    return NewJob(
+        **common,
+        kind="flow",
+        language="",
+        content=stored.value,
+        args=args_json(args),
+        limits=resolve_limits({}, ctx.workspaces.bounds(asked.workspace.id)),
+        tag=_flow_tag(query, stored, flow),
+        path=stored.path,
+        role="run",
+        run_id=common["id"],
+        run_path="",
+        priority=flow.priority or 0,
+        preprocessed=query.skip_preprocessor,
+        cache_key=flow_key(stored.path, value, args) if flow.cache_ttl else None,
+        cache_ttl_s=int(flow.cache_ttl) or None,
+    )
+
+
+def _flow_tag(query: ArgsQuery, stored: StoredFlow, flow: Flow) -> str:
+    return query.tag or stored.tag or flow.tag or "flow"
+
+
+# ------------------------------------------------------------ both
+
+
+def _checked(asked: Call, schema: str | None, args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments completed and checked by the input spec; raises BadInput naming the argument."""
+    if schema is None:
+        return args
+    return apply_schema(json.loads(schema), args, check=asked.query.checks_args(asked.workspace))
+
+
+def _common(asked: Call, said: dict[str, Any]) -> dict[str, Any]:
+    """What any job says of the request that it comes from; `said` tells it from another request."""
+    query, now = asked.query, now_us()
+    return {
+        "id": str(query.job_id) if query.job_id else new_id(),
+        "workspace_id": asked.workspace.id,
+        "request_hash": request_hash(said, query),
+        "created_by": asked.user,
+        "created_at": now,
+        "scheduled_for": scheduled_for(query, now),
+        "parent_job": str(query.parent_job) if query.parent_job else None,
+        "root_job": str(query.root_job) if query.root_job else None,
+    }
