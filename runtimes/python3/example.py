@@ -1,4 +1,5 @@
-import platform, statistics
+import platform
+import statistics
 
 
 def main(name: str, numbers: list):
