@@ -21,15 +21,16 @@ from typing import Any, ParamSpec, TypeVar
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool, Mount, Ulimit
+from docker.types import IPAMConfig, IPAMPool
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
 from executor.sandbox import dockerimages
+from executor.sandbox.dockerspec import container_config
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
+from executor.sandbox.spec import ContainerSpec, ImageSeen
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +41,6 @@ PULLS = 4
 """How many images may be pulled at once; a registry that stands still holds no thread of jobs."""
 HEADER = struct.Struct(">BxxxL")
 STDOUT = 1
-JOINED = "container:"
 FINAL = (
     "unable to find user",
     "unable to find group",
@@ -316,74 +316,6 @@ def storage(info: Mapping[str, Any]) -> str:
 def bounds_root(info: Mapping[str, Any]) -> bool:
     """Whether the engine may bound a root's size; of xfs only the mount's quota, hidden here, decides."""
     return info.get("Driver") in ("btrfs", "zfs") or storage(info) == "overlay2 on xfs"
-
-
-def container_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
-    """The create call's body: the spec in Docker's words."""
-    config: dict[str, Any] = api.create_container_config(
-        image=spec.image,
-        command=None,
-        entrypoint=list(spec.entrypoint) or None,
-        hostname=None if spec.network.startswith(JOINED) else spec.hostname,  # it has the other's
-        user=spec.hardening.user or f"{spec.hardening.uid}:{spec.hardening.gid}",
-        environment=dict(spec.environment) or None,
-        working_dir=spec.folder,
-        stdin_open=True,
-        labels=dict(spec.labels),
-        host_config=host_config(api, spec),
-    )
-    # `StdinOnce`: when our connection is gone, PID 1 reads the end of its stdin and ends the job.
-    config.update(StdinOnce=True, AttachStdin=True, AttachStdout=True, AttachStderr=False)
-    config["Healthcheck"] = {"Test": ["NONE"]}  # an image's own would run beside the script
-    return config
-
-
-def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
-    """The hardening in Docker's words."""
-    hard = spec.hardening
-    mounts = [
-        Mount(bind.path, str(bind.source), type="bind", read_only=not bind.writable) for bind in spec.binds
-    ]
-    mounts += [Mount(volume.path, volume.name, type="volume", no_copy=True) for volume in spec.volumes]
-    config: dict[str, Any] = api.create_host_config(
-        network_mode=spec.network,
-        ipc_mode=hard.ipc,
-        mem_limit=hard.memory_bytes,
-        memswap_limit=hard.memory_bytes + hard.swap_bytes,
-        nano_cpus=int(hard.cpus * 1_000_000_000),
-        pids_limit=hard.pids,
-        shm_size=hard.shm_bytes,
-        cap_drop=["ALL"],
-        cap_add=list(hard.capabilities),
-        security_opt=security_options(hard),
-        read_only=hard.read_only_root,
-        storage_opt=None if hard.root_bytes is None else {"size": str(hard.root_bytes)},
-        tmpfs={t.path: tmpfs_options(t.size_bytes, t.inodes, t.mode, t.executable, hard) for t in hard.tmpfs},
-        ulimits=[
-            Ulimit(name="nofile", soft=hard.open_files, hard=hard.open_files),
-            Ulimit(name="fsize", soft=hard.file_bytes, hard=hard.file_bytes),
-            Ulimit(name="core", soft=hard.core_bytes, hard=hard.core_bytes),
-        ],
-        log_config={"Type": hard.log_driver},
-        mounts=mounts,
-    )
-    return config
-
-
-def tmpfs_options(size: int, inodes: int, mode: str, executable: bool, hard: Hardening) -> str:
-    """Mount options of a tmpfs that only the job's user may use."""
-    execute = "exec" if executable else "noexec"
-    return (
-        f"rw,nosuid,nodev,{execute},size={size},nr_inodes={inodes},mode={mode},uid={hard.uid},gid={hard.gid}"
-    )
-
-
-def security_options(hard: Hardening) -> list[str]:
-    """No-new-privileges, and a seccomp profile of our own where one is given."""
-    options = ["no-new-privileges"] if hard.no_new_privileges else []
-    if hard.seccomp != "engine-default":
-        options.append(f"seccomp={hard.seccomp}")
-    return options
 
 
 class DockerChannel:

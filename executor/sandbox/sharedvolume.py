@@ -22,7 +22,8 @@ from docker.types import Mount
 
 from executor.errors import EngineError, NoSharedDirectory
 from executor.runtimes import Runtime
-from executor.sandbox.docker import CALL_TIMEOUT_S, container_config, translated
+from executor.sandbox.docker import CALL_TIMEOUT_S, translated
+from executor.sandbox.dockerspec import container_config
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
 from executor.sandbox.hardening import JOB_UID, SHARED, harden
 from executor.sandbox.shared import Size

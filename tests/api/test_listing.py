@@ -71,7 +71,9 @@ async def test_a_listed_job_has_neither_code_nor_values(jobs: Jobs) -> None:
     """Those may be big; everything else is as in the job itself."""
     (listed,) = (await jobs.service.get("jobs/list", script_path_exact="f/a/one")).json()
     whole = await jobs.service.job(jobs.ids["good"])
-    assert set(whole) - set(listed) == {"raw_code", "raw_lock", "args", "result", "logs"}
+    assert set(whole) - set(listed) == {
+        "raw_code", "raw_lock", "raw_flow", "args", "result", "logs", "flow_status",
+    }  # fmt: skip
     assert {key: whole[key] for key in listed} == listed
 
 

@@ -84,7 +84,7 @@ async def ask(made: Sandbox, case: Case, settings: Settings, server: DatabaseSer
     order = Order(
         name=f"executor-test-{uuid.uuid4()}",
         runtime=case.runtime,
-        script=Script(case.runtime.name, case.script, args, case.env),
+        script=Script(case.runtime.name, await filled(made, case.script), args, case.env),
         limits=resolve_limits(case.limits, settings.limits),
         cancellation=cancellation,
         listener=Listener(claimed=claimed, log=log.append),

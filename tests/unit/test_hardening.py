@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
-from executor.sandbox.docker import container_config, host_config
+from executor.sandbox.dockerspec import container_config, host_config
 from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder, widen
 from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
