@@ -78,7 +78,7 @@ async def in_lives(empty: Path, pool: Expressions, flow: Any, deaths: list[int])
             done = done or await lives.live(new, dies_at)
         assert done is not None
         found = plain(json.loads(done.result))
-        assert (done.job.status, found) == (status, plain(result))
+        assert (done.job.status, found) == (status, plain(result)), json.dumps([deaths, document(flow)])
         database = Database(lives.url)
         made = await database.read(scripts_of, new.id)
         unfinished = await database.read(left_over)
