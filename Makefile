@@ -11,7 +11,7 @@ TAKE_TURNS := $(if $(shell command -v flock 2>/dev/null),flock .make/lock)
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-runtimes check images clean venv
+.PHONY: help setup demo serve test test-all test-runtimes bench check images clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +25,14 @@ demo: setup ## set up, then run one script in each language and show what happen
 serve: setup ## set up, then run the service in the foreground
 	@exec $(BIN)/executor serve
 
-test: setup ## set up, then the whole test suite (ARGS="-k name" for a part)
+test: setup ## set up, then the test suite (ARGS="-k name" for a part)
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-all: setup ## as test, and the tests that take minutes: more kills, more random flows
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(MADE) ## what flow runs cost here: per iteration, and while they wait; needs no engine
+	@$(BIN)/python -m tests.bench
 
 test-runtimes: setup ## set up, then the conformance cases in real containers (RUNTIME=deno for one language)
 	@$(BIN)/python -m tests.runtimes $(RUNTIME)

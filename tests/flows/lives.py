@@ -92,15 +92,17 @@ class Lives:
         try:
             living = asyncio.create_task(self._live(database, new))
             dying = asyncio.create_task(database.died.wait())
-            await asyncio.wait({living, dying}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({living, dying}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            assert living.done() or dying.done(), "neither ended nor died"
             return living.result() if living.done() and not database.died.is_set() else None
         finally:
             database.died.set()
             gone = asyncio.all_tasks() - before - self._expressions._ending
             for task in gone:
                 task.cancel()
-            await asyncio.gather(*gone, return_exceptions=True)
+            staying = (await asyncio.wait(gone, timeout=5))[1] if gone else set()
             await asyncio.to_thread(database.close)
+            assert not staying, f"tasks outlive their process: {staying}"
 
     async def _live(self, database: MortalDatabase, new: NewJob) -> Completed:
         workspaces = Workspaces(database, LimitBounds())

@@ -67,8 +67,10 @@ def member(value: Json, key: str | int) -> Json:
 
 
 def at_least(value: Json, number: int) -> bool:
-    """`value >= number` for what the generated flows compare: numbers, and undefined."""
-    return type(value) in (int, float) and value >= number
+    """`value >= number`, for a number above 0: then it does not matter that undefined is null here."""
+    while isinstance(value, list) and len(value) == 1 and not isinstance(value[0], bool):
+        value = value[0]  # JavaScript: [7] is "7" is 7
+    return isinstance(value, int | float) and value >= number
 
 
 def truth(value: Json) -> bool:

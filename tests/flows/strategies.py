@@ -66,7 +66,8 @@ class Making:
         found = self.expr(may_fail=may_fail, names=names)
         if found == FAILURES or self.chance(40):
             return found
-        return Expr(found.root, found.keys, self.pick("===", ">="), self.pick(0, 1, 2))
+        compare, number = self.pick(("===", 0), ("===", 1), (">=", 1), (">=", 2))
+        return Expr(found.root, found.keys, compare, number)
 
     def transform(self) -> Json:
         """An input transform."""

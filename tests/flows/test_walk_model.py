@@ -78,7 +78,7 @@ async def in_lives(empty: Path, pool: Expressions, flow: Any, deaths: list[int])
             done = done or await lives.live(new, dies_at)
         assert done is not None
         found = plain(json.loads(done.result))
-        assert (done.job.status, found) == (status, plain(result))
+        assert (done.job.status, found) == (status, plain(result)), json.dumps([deaths, document(flow)])
         database = Database(lives.url)
         made = await database.read(scripts_of, new.id)
         unfinished = await database.read(left_over)
@@ -94,17 +94,26 @@ def left_over(connection: Connection) -> int:
     return len(connection.execute(select(jobs.c.id).where(jobs.c.state != "completed")).all())
 
 
-@settings(MANY, max_examples=120)
+@settings(MANY, max_examples=60)
 @given(flow=flows())
 async def test_a_walk_does_what_the_model_says(empty: Path, expressions: Expressions, flow: Any) -> None:
     """Status, result, and which scripts ran how often."""
     await in_lives(empty, expressions, flow, [])
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=40)
 @given(flow=flows(), deaths=st.lists(st.integers(2, 30), min_size=1, max_size=4))
 async def test_a_walk_that_dies_does_so_too(
     empty: Path, expressions: Expressions, flow: Any, deaths: list[int]
 ) -> None:
     """Whenever it dies and begins again; what had ended is not run a second time."""
+    await in_lives(empty, expressions, flow, deaths)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@settings(MANY, max_examples=1000, derandomize=False)
+@given(flow=flows(), deaths=st.lists(st.integers(2, 60), max_size=6))
+async def test_many_more(empty: Path, expressions: Expressions, flow: Any, deaths: list[int]) -> None:
+    """Others each time."""
     await in_lives(empty, expressions, flow, deaths)

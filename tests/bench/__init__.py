@@ -1,0 +1,1 @@
+"""Measurements that a person reads; no test depends on a time."""

@@ -1,0 +1,227 @@
+"""kill -9 at every write of a flow run: begun again, it gives what it would have given."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.durability.flow_life import Order, live
+from tests.flows.running import (
+    Module,
+    branchall,
+    branchone,
+    call,
+    forloop,
+    ident,
+    retry,
+    static,
+    stop,
+    whileloop,
+)
+from tests.waiting import until
+
+pytestmark = pytest.mark.anyio
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.durability.flow_life"])
+AT_ONCE = 3
+LIFE_S = 60
+
+
+def gives(id: str, key: str = "''", **settings: Any) -> Module:
+    """A script that notes its runs under its id and the value of `key`."""
+    return call(id, "gives", args={"k": f"'{id} ' + {key}", **settings.pop("args", {})}, **settings)
+
+
+def breaks(id: str, **settings: Any) -> Module:
+    """One that fails."""
+    return call(id, "breaks", args={"k": static(id)}, **settings)
+
+
+INDEX = "flow_input.iter.index"
+BOTH = "flow_input.iter_parent.index + ' ' + flow_input.iter.index"
+HANDLER = gives("failure", "error.message")
+
+FLOWS: dict[str, dict[str, Any]] = {
+    "in turn": {
+        "modules": [
+            gives("a"),
+            forloop("l", "flow_input.list", gives("b", INDEX), stop_after_if=stop("result == 'b 1'")),
+            whileloop("w", gives("c", INDEX), stop_after_if=stop("all_iters.length == 2")),
+            branchone("o", ("results.l.length == 2", [gives("d"), ident("e")]), default=[breaks("x")]),
+            branchall("t", [gives("f")], [gives("g")], parallel=False),
+            gives("h", "JSON.stringify(results.t)"),
+        ]
+    },
+    "side by side": {
+        "modules": [
+            forloop("l", [1, 2, 3, 4], gives("a", INDEX), ident("i"), parallel=True, parallelism=2),
+            branchall(
+                "b",
+                [gives("b1"), forloop("n", [1, 2], gives("b2", INDEX), parallel=True)],
+                [breaks("b3")],
+                [],
+                skip=(1,),
+            ),
+            gives("last", "results.l.length + results.b.length"),
+        ],
+        "failure_module": HANDLER,
+    },
+    "failures": {
+        "modules": [
+            breaks("a", retry=retry(2), continue_on_error=True),
+            gives("b", "error.message", skip_if={"expr": "false"}),
+            gives("s", skip_if={"expr": "true"}),
+            gives("m", mock={"enabled": True, "return_value": 5}),
+            forloop("l", [1, 2], breaks("c"), skip_failures=True, retry=retry(1)),
+            branchone("o", ("true", [breaks("d")])),
+        ],
+        "failure_module": HANDLER,
+        "preprocessor_module": call("preprocessor", "gives", args={}),
+    },
+    "pauses": {
+        "modules": [
+            gives("a", sleep=static(1.1)),
+            gives("b", suspend={"required_events": 1}),
+            gives("c", "JSON.stringify([resume, approvers])"),
+            forloop("l", [1, 2], forloop("n", [1], gives("d", BOTH)), parallel=True),
+            gives("e", stop_after_if=stop("true", skip_if_stopped=True)),
+            breaks("never"),
+        ]
+    },
+}
+# A preprocessor gets the raw input only, so the key of its runs is there.
+FLOWS["failures"]["preprocessor_module"]["value"]["content"] = json.dumps([{"result": {"k": "p"}}])
+
+
+def lived(order: Order) -> int | None:
+    """Live a life; how the process ended."""
+    process = PROCESSES.Process(target=live, args=(order,))
+    process.start()
+    process.join(LIFE_S)
+    try:
+        assert process.exitcode is not None, "the life does not end"
+        return process.exitcode
+    finally:
+        process.kill()
+
+
+def ran(order: Order) -> Counter[str]:
+    """How often each script has run."""
+    return Counter(order.record.read_text().splitlines() if order.record.exists() else [])
+
+
+def completed(order: Order) -> set[str]:
+    """The places of script jobs that had ended when the process died."""
+    (database,) = order.folder.glob("*.db")
+    with sqlite3.connect(database) as connection:
+        found = connection.execute("SELECT run_path FROM jobs WHERE role = 'script' AND state = 'completed'")
+        return {place for (place,) in found}
+
+
+def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
+    """The report of an undisturbed run, and what ran."""
+    folder.mkdir()
+    order = Order(folder, FLOWS[name])
+    assert lived(order) == 0
+    return json.loads(order.report.read_text()), ran(order)
+
+
+def killed_at(folder: Path, name: str, kills: list[int], after: bool) -> str | None:
+    """Die at these writes, one life each, then live to the end; what is wrong with that, if anything."""
+    folder.mkdir()
+    order = Order(folder, FLOWS[name], after=after)
+    died, ended, spent = 0, set[str](), Counter[str]()
+    for kill_at in kills:
+        if lived(replace(order, kill_at=kill_at)) == 0:
+            break  # the run has ended before
+        died += 1
+        ended, spent = completed(order), ran(order)
+    if not order.report.exists():
+        assert lived(order) == 0
+    report, runs = json.loads(order.report.read_text()), ran(order)
+    expected, once = UNDISTURBED[name]
+    again = runs - once
+    checks = {
+        "status": report["status"] == expected["status"],
+        "result": report["result"] == expected["result"],
+        "places": [row[0] for row in report["jobs"]] == [row[0] for row in expected["jobs"]],
+        "all ended": all(row[1] == "completed" for row in report["jobs"]),
+        "nothing lives": report["living"] == 0,
+        "none is missing": not once - runs,
+        "only what was on its way ran again": again.total() <= 3 * died,
+        "once more per kill": all(times <= died for times in again.values()),
+        "what had ended is final": all(row[2] <= died + 1 for row in report["jobs"]),
+        "ended is ended": len(ended) + (runs - spent).total() >= once.total() - again.total(),
+    }
+    wrong = [check for check, holds in checks.items() if not holds]
+    return f"killed at {kills} of {name}: not {wrong}; {report['result']!r}, again {again}" if wrong else None
+
+
+UNDISTURBED: dict[str, tuple[dict[str, Any], Counter[str]]] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What each flow gives when nobody disturbs it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    for number, name in enumerate(FLOWS):
+        UNDISTURBED[name] = whole(folder / str(number), name)
+
+
+def swept(folder: Path, name: str, lists: list[list[int]], after: bool) -> list[str]:
+    """Many kills, each in a database of its own; what went wrong."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        found = threads.map(
+            lambda numbered: killed_at(folder / str(numbered[0]), name, numbered[1], after), enumerate(lists)
+        )
+        return [wrong for wrong in found if wrong]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_killed_at_each_write(tmp_path: Path, name: str) -> None:
+    """The result is the undisturbed one; what had ended does not run again; nothing is left over."""
+    writes = UNDISTURBED[name][0]["writes"]
+    assert swept(tmp_path, name, [[number] for number in range(1, writes + 1)], after=False) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", FLOWS)
+def test_killed_again_and_again(tmp_path: Path, name: str, after: bool) -> None:
+    """At a write, and then at each further one; also right behind its commit."""
+    writes = UNDISTURBED[name][0]["writes"]
+    lists = [[number, step, step] for number in range(1, writes + 1) for step in (1, 2, 5)]
+    assert swept(tmp_path, name, lists, after) == []
+
+
+async def test_no_process_outlives_the_one_that_was_killed(tmp_path: Path) -> None:
+    """What evaluates expressions ends with its parent."""
+    order = Order(tmp_path, FLOWS["in turn"], kill_at=8)
+    process = PROCESSES.Process(target=live, args=(order,))
+    process.start()
+    process.join(LIFE_S)
+    assert process.pid is not None
+    session = process.pid
+    await until(lambda: not in_session(session))
+
+
+def in_session(session: int) -> list[str]:
+    """The processes of a session, which the killed one had led."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
