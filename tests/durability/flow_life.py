@@ -126,7 +126,8 @@ async def approve(desk: Desk) -> None:
         status = desk.flow_statuses.get(RUN)
         found = json.loads(status.text) if status is not None else None
         if found is None:
-            found = json.loads(await desk.database.read(store.flow_status, RUN) or "{}")
+            stored = await desk.database.read(store.flow_status, RUN)
+            found = json.loads("{}" if stored is None else stored)
         for module in found.get("modules", []):
             if module["type"] == "WaitingForEvents":
                 with suppress(Conflict):

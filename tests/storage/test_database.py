@@ -63,7 +63,10 @@ def test_policies_of_before_networks_counted_get_the_instance_s(url: str) -> Non
     stored = {"a": '{"networks": [], "concurrency": 2}', "b": '{"networks": [{"cidr": "::/0", "ports": []}]}'}
     with engine.begin() as connection:
         for name, policy in stored.items():
-            connection.execute(insert(workspaces).values(id=name, name=name, policy=policy, created_at=0))
+            row = {"id": name, "policy": policy}
+            connection.execute(  # as that version had the table
+                text("INSERT INTO workspaces (id, name, policy, created_at) VALUES (:id, :id, :policy, 0)"), row
+            )
     migrate(engine)
     with engine.connect() as connection:
         found = {row.id: json.loads(row.policy) for row in connection.execute(select(workspaces))}
