@@ -7,13 +7,13 @@ import sys
 import typer
 
 from executor import __version__, telemetry
-from executor.cli import demo, doctor, images, run, serve, workspace
+from executor.cli import demo, doctor, flow, images, run, serve, workspace
 from executor.cli.screen import fail
 from executor.errors import ConfigurationError, ExecutorError
 
 app = typer.Typer(
     name="executor",
-    help="Runs scripts, each in its own fresh, hardened container.",
+    help="Runs scripts and flows, each script in its own fresh, hardened container.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +24,7 @@ app.command("setup")(images.setup)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("migrate")(serve.migrate_database)
+app.add_typer(flow.app, name="flow")
 app.add_typer(images.app, name="images")
 app.add_typer(workspace.app, name="workspace")
 

@@ -1,17 +1,10 @@
-"""`executor demo`: the main job, shown: one script in each language over HTTP, on a service of its own."""
+"""`executor demo`: the main job, shown: one script in each language over HTTP, and a flow."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +16,16 @@ from rich.table import Table
 
 from executor.cli.client import Client
 from executor.cli.examples import ARGS, content_of
+from executor.cli.flow import follow, submitted
+from executor.cli.ownservice import own_service
 from executor.cli.screen import fail, out, step
+from executor.flows.files import read_flow_file
 from executor.reach import Reach
 from executor.runtimes import Runtimes, scan
 from executor.settings import Settings, load
 
-READY_S = 60
-STOP_S = 45
+FLOW = Path(__file__).with_name("demo_flow.yaml")
+FLOW_ARGS = {"count": 4}
 
 
 @dataclass(frozen=True)
@@ -48,15 +44,17 @@ def demo(
         typer.Option(help="LANGUAGE=FILE: a JSON file with the connection of a database for this language"),
     ] = None,
 ) -> None:
-    """Start a service, run one script in each language over HTTP, show what happened, stop it."""
+    """Start a service, run a script in each language and a flow of several, show what happened, stop it."""
     settings = load()
     connections = dict(_connection(text) for text in connection or [])
     examples, missing = _examples(settings, scan(settings.runtimes), connections)
     with (
         tempfile.TemporaryDirectory(prefix="executor-demo-") as folder,
-        _service(Path(folder), connections) as client,
+        own_service(Path(folder), reach_of(connections)) as client,
     ):
         failed = [example.language for example in examples if not _show(client, example)]
+        if not _show_flow(client):
+            failed.append("the flow")
         step("stopping the service")
     for language in missing:
         step(f"{language} was not shown: give it a database with --connection {language}=FILE")
@@ -75,6 +73,11 @@ def _connection(text: str) -> tuple[str, dict[str, Any]]:
     return language, found
 
 
+def reach_of(connections: dict[str, dict[str, Any]]) -> list[Reach]:
+    """What jobs must reach to talk to these databases."""
+    return [Reach(f"{to['host']}/32", (int(to["port"]),)) for to in connections.values()]
+
+
 def _examples(
     settings: Settings, runtimes: Runtimes, connections: dict[str, dict[str, Any]]
 ) -> tuple[list[Example], list[str]]:
@@ -89,54 +92,6 @@ def _examples(
         content, database = content_of(runtime, settings), connections.get(runtime.name)
         examples.append(Example(runtime.name, runtime.example, content, database))
     return examples, missing
-
-
-@contextmanager
-def _service(folder: Path, connections: dict[str, dict[str, Any]]) -> Iterator[Client]:
-    """A service on a free port with a data directory of its own, whose jobs reach these databases."""
-    port = _free_port()
-    settings = {"EXECUTOR_PORT": str(port), "EXECUTOR_DATA_DIR": str(folder), "EXECUTOR_HOST": "127.0.0.1"}
-    opened = [str(Reach(f"{to['host']}/32", (int(to["port"]),))) for to in connections.values()]
-    settings["EXECUTOR_NETWORKS"] = " ".join(opened)
-    environment = {**os.environ, **settings, "EXECUTOR_LOG_LEVEL": "warning"}
-    environment.pop("EXECUTOR_TOKEN", None)
-    step(f"starting the service on http://127.0.0.1:{port}")
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "executor", "serve"], env=environment, stderr=log, stdin=subprocess.DEVNULL
-        )
-    try:
-        yield _ready(process, port, folder)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> Client:
-    """A client once the service is ready."""
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            listening = probe.connect_ex(("127.0.0.1", port)) == 0
-        if listening:
-            client = Client(f"http://127.0.0.1:{port}", (folder / "token").read_text("utf-8").strip())
-            response = client.call("GET", "/ready", refusals=False)
-            if response.status_code == 200:
-                return client
-            wrong = [check["detail"] for check in response.json()["checks"] if not check["ok"]]
-            fail("the service is not ready: " + "; ".join(wrong), 1)
-        time.sleep(0.05)
-    fail("the service did not start:\n" + (folder / "serve.log").read_text("utf-8", "replace")[-2000:], 1)
 
 
 def _show(client: Client, example: Example) -> bool:
@@ -160,6 +115,17 @@ def _show(client: Client, example: Example) -> bool:
     took = time.monotonic() - began
     job = client.call("GET", f"/api/w/main/jobs_u/get/{job_id}").json()
     out.print(_account(job, took, with_database=example.database is not None))
+    return bool(job["success"])
+
+
+def _show_flow(client: Client) -> bool:
+    """Run a flow of several languages, print it and what became of it; whether it worked."""
+    text = FLOW.read_text("utf-8")
+    out.print()
+    out.print(Panel(Syntax(text.rstrip(), "yaml"), title="a flow", expand=False))
+    document = read_flow_file(FLOW)
+    job = follow(client, submitted(client, {"value": document.value, "args": FLOW_ARGS}), document.summary)
+    out.print(f"[bold]result[/] {json.dumps(job['result'])}")
     return bool(job["success"])
 
 

@@ -53,9 +53,9 @@ def run(
     settings = load()
     try:
         runtime = find_runtime(scan(settings.runtimes), file, language)
-        reach = tuple(_reach(text) for text in allow) if allow else settings.reach
+        reach = tuple(reach_from(text) for text in allow) if allow else settings.reach
         limits = resolve_limits(dict(_pairs(limit or [], "--limit")), settings.limits)
-        script = Script(runtime.name, file.read_text("utf-8"), compact_json(_arguments(args, arg or [])))
+        script = Script(runtime.name, file.read_text("utf-8"), compact_json(arguments(args, arg or [])))
     except (BadInput, UnicodeDecodeError, ValueError) as error:
         fail(getattr(error, "detail", str(error)), 2)
     outcome, isolation = asyncio.run(_run(settings, runtime, script, limits, reach))
@@ -74,7 +74,8 @@ def find_runtime(runtimes: Runtimes, file: Path, language: str | None) -> Runtim
     return found
 
 
-def _arguments(file: Path | None, pairs: list[str]) -> dict[str, Any]:
+def arguments(file: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """The arguments of a file of them and of NAME=VALUE pairs, which win; raises BadInput."""
     values: Any = {} if file is None else json.loads(file.read_bytes())
     if not isinstance(values, dict):
         raise BadInput(f"--args: {file} does not hold a JSON object")
@@ -94,7 +95,8 @@ def _pairs(pairs: list[str], option: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _reach(text: str) -> Reach:
+def reach_from(text: str) -> Reach:
+    """What an `--allow` opens; raises BadInput."""
     try:
         return parse(text)
     except ValueError as error:
