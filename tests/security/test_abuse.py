@@ -24,8 +24,6 @@ KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
 CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
 HOLDERS = "1"
 """What may still run after the last job: the container that holds the workspace's network."""
-NEED_FLOWS = {"deep-directories", "sparse-file-1tib", "artifact-rename-dir"}
-"""Cases that submit a flow, which this version does not run."""
 
 
 @pytest.fixture
@@ -53,10 +51,5 @@ def test_misbehaving_scripts_hurt_nothing(guarded: RealService, postgresql_serve
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
-    failed = [line for line in lines if line.startswith("FAIL")]
-    unexpected = [line for line in failed if line.split()[1] not in NEED_FLOWS]
-    assert unexpected == []
-    assert {line.split()[1] for line in failed} == NEED_FLOWS, (
-        "a case that passes now is no exception any more"
-    )
+    assert [line for line in lines if line.startswith("FAIL")] == []
     assert sum(line.startswith("PASS") for line in lines) > 50, done.stdout + done.stderr

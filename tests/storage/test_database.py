@@ -65,7 +65,8 @@ def test_policies_of_before_networks_counted_get_the_instance_s(url: str) -> Non
         for name, policy in stored.items():
             row = {"id": name, "policy": policy}
             connection.execute(  # as that version had the table
-                text("INSERT INTO workspaces (id, name, policy, created_at) VALUES (:id, :id, :policy, 0)"), row
+                text("INSERT INTO workspaces (id, name, policy, created_at) VALUES (:id, :id, :policy, 0)"),
+                row,
             )
     migrate(engine)
     with engine.connect() as connection:
