@@ -130,8 +130,9 @@ def next_due(connection: Connection, now: int, not_in: Collection[str], role: Ro
     """
     waiting = and_(jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in))
     held = concurrency.held_back(role, now)
+    # The index has them in this order: the first one ends the search, however many wait behind it.
     first: int | None = connection.execute(
-        select(func.min(jobs.c.scheduled_for)).where(waiting, ~held)
+        select(jobs.c.scheduled_for).where(waiting, ~held).order_by(jobs.c.scheduled_for).limit(1)
     ).scalar_one_or_none()
     if connection.execute(select(jobs.c.id).where(waiting, held).limit(1)).first() is None:
         return first

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -26,7 +27,7 @@ TRIES = 200
 
 
 @asynccontextmanager
-async def service(**settings: int) -> AsyncIterator[LocalService]:
+async def service(**settings: Any) -> AsyncIterator[LocalService]:
     """A service on the fake engine and a new SQLite database."""
     with tempfile.TemporaryDirectory() as folder:
         async with local_service(Path(folder), **settings) as local:
