@@ -130,8 +130,9 @@ def next_due(connection: Connection, now: int, not_in: Collection[str], role: Ro
     """
     waiting = and_(jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in))
     held = concurrency.held_back(role, now)
+    # The index has them in this order: the first one ends the search, however many wait behind it.
     first: int | None = connection.execute(
-        select(func.min(jobs.c.scheduled_for)).where(waiting, ~held)
+        select(jobs.c.scheduled_for).where(waiting, ~held).order_by(jobs.c.scheduled_for).limit(1)
     ).scalar_one_or_none()
     if connection.execute(select(jobs.c.id).where(waiting, held).limit(1)).first() is None:
         return first
@@ -299,12 +300,26 @@ def is_success(connection: Connection, job_id: str) -> bool:
 def scrub(connection: Connection, job_id: str) -> None:
     """Forget what a completed job was given and gave; that it ran stays known."""
     connection.execute(update(job_args).where(job_args.c.job_id == job_id).values(body=b"{}", base=None))
+    _leave_to_an_heir(connection, job_id)
     connection.execute(
         update(job_results).where(job_results.c.job_id == job_id).values(body=compact_json({}), same_as=None)
     )
     connection.execute(delete(job_output).where(job_output.c.job_id == job_id))
     append_output(connection, job_id, "log", 0, DELETED_LOG)
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(deleted=True, labels=None))
+
+
+def _leave_to_an_heir(connection: Connection, job_id: str) -> None:
+    """Other jobs that have this very result keep it: one of them holds it from now on."""
+    others = job_results.c.same_as == job_id
+    heir = connection.execute(select(job_results.c.job_id).where(others).limit(1)).scalar_one_or_none()
+    if heir is None:
+        return
+    body = result(connection, job_id)
+    connection.execute(
+        update(job_results).where(job_results.c.job_id == heir).values(body=body, same_as=None)
+    )
+    connection.execute(update(job_results).where(others).values(same_as=heir))
 
 
 def listed(

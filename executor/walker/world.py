@@ -287,15 +287,14 @@ class RunWorld:
         new = self._new_job(call)
         if (hit := await self._cached(new)) is not None:
             return await self.engine_job(call.place, call.args, hit, call.kind)
-        await self._to_its_end(self._add(new))
+        await self._to_its_end(self._add(self.take_batch(), self._take_ends(), new))
         return await self._awaited(new.id, shown)
 
-    async def _add(self, new: NewJob) -> None:
+    async def _add(self, batch: Batch, ended: list[str], new: NewJob) -> None:
         """Store what has been gathered and a script that is to run now; raises LeaseLost."""
         async with self._storing:
-            batch, ended = self.take_batch(), self._take_ends()
             await self._desk.add_step(self.run, batch, new)
-            self._stop_serving(ended)
+            self._stored(batch, ended)
 
     async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
         """How a call ends whose result is kept from an earlier one."""
@@ -403,14 +402,18 @@ class RunWorld:
 
     async def store(self) -> None:
         """Store what has been gathered; raises LeaseLost."""
-        await self._to_its_end(self._store())
+        # Taken at once: of many tasks that find the batch full, only the first has something to write.
+        await self._to_its_end(self._store(self.take_batch(), self._take_ends()))
 
-    async def _store(self) -> None:
-        async with self._storing:
-            batch, ended = self.take_batch(), self._take_ends()
+    async def _store(self, batch: Batch, ended: list[str]) -> None:
+        async with self._storing:  # in the order in which the batches were taken
             if len(batch):
                 await insist(partial(self._desk.database.write, runs.write, self.run, batch))
-            self._stop_serving(ended)
+            self._stored(batch, ended)
+
+    def _stored(self, batch: Batch, ended: list[str]) -> None:
+        self._unstored.difference_update(row["job_id"] for row in batch.results)
+        self._stop_serving(ended)
 
     async def _to_its_end(self, writing: Coroutine[Any, Any, None]) -> None:
         """Write, to the end also when the walk is given up meanwhile: what is half begun would be lost."""
@@ -439,7 +442,6 @@ class RunWorld:
     def take_batch(self) -> Batch:
         """What has been gathered, for a transaction of the caller's."""
         batch, self._batch = self._batch, Batch()
-        self._unstored.clear()
         return batch
 
     async def keep_storing(self) -> None:

@@ -124,10 +124,8 @@ async def approve(desk: Desk) -> None:
     while True:
         await asyncio.sleep(0.05)
         status = desk.flow_statuses.get(RUN)
-        found = json.loads(status.text) if status is not None else None
-        if found is None:
-            stored = await desk.database.read(store.flow_status, RUN)
-            found = json.loads("{}" if stored is None else stored)
+        stored: str | None = await desk.database.read(store.flow_status, RUN)
+        found = json.loads((stored or "{}") if status is None else status.text)
         for module in found.get("modules", []):
             if module["type"] == "WaitingForEvents":
                 with suppress(Conflict):

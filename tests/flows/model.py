@@ -347,8 +347,8 @@ class Model:
                 raise
             return False
         results.append(result)
-        ends = module.get("stop_after_if")
-        return ends is not None and self.holds(ends, around, result, list(results))
+        breaks = module.get("stop_after_if")
+        return breaks is not None and self.holds(breaks, around, result, list(results))
 
     def branchone(self, module: Json, around: Around) -> Json:
         """The first branch whose predicate is true."""

@@ -188,6 +188,16 @@ async def test_what_is_deleted_after_use(flows: Flows, ok: bool) -> None:
     assert (whole["args"], whole["result"], whole["logs"], whole["deleted"]) == ({}, {}, "##DELETED##", True)
 
 
+async def test_what_others_made_of_a_deleted_result_stays(flows: Flows) -> None:
+    """Also a big one, which is stored once for all jobs that have it."""
+    big = ["x" * 20_000]
+    job = await flows.run(const("s", big, delete_after_use=True), ident("i"), ident("j"))
+    results = {}
+    for made in await flows.jobs(job):
+        results[made["flow_step_id"]] = (await flows.service.job(made["id"]))["result"]
+    assert (job["result"], results) == (big, {"s": {}, "i": big, "j": big})
+
+
 async def test_a_cancelled_run_deletes_too(flows: Flows) -> None:
     """Whatever way the run ends."""
     secret = script("s", {"echo": True}, args={"x": "'secret'"}, delete_after_use=True)
