@@ -14,11 +14,12 @@ from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.library.flows import flow_at
 from executor.api.library.scripts import script_at, script_version
-from executor.api.submit import FAILED, answer_at_end, args_json, flow_key, request_hash, scheduled_for
+from executor.api.runs import fields_of_run
+from executor.api.submit import FAILED, answer_at_end, args_json, request_hash, scheduled_for
 from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
 from executor.jobs.job import NewJob, new_id, now_us
-from executor.script import Limits, check_limit, resolve_limits
+from executor.script import Limits, check_limit, compact_json, resolve_limits
 from executor.workspace.flows import StoredFlow
 from executor.workspace.scripts import ScriptVersion
 from executor.workspace.workspaces import Workspace
@@ -158,9 +159,11 @@ async def _run_at(path: str, asked: Call) -> NewJob:
     query, ctx = asked.query, asked.ctx
     stored = await flow_at(path, asked.workspace, ctx)
     value = json.loads(stored.value)
+    if query.skip_preprocessor:
+        value.pop("preprocessor_module", None)
     flow = flow_of(value, ctx)
     payload = await read_payload(asked.request, query, ctx.settings.request_mb)
-    if flow.preprocessor_module is not None and not query.skip_preprocessor:
+    if flow.preprocessor_module is not None:
         args = event(asked.request, payload)
         said = {"event": {**args["event"], "headers": None}}  # a repeated request's may differ
     else:
@@ -170,19 +173,12 @@ async def _run_at(path: str, asked: Call) -> NewJob:
     return NewJob(
         **common,
         kind="flow",
-        language="",
-        content=stored.value,
+        content=compact_json(value).decode(),
         args=args_json(args),
         limits=resolve_limits({}, ctx.workspaces.bounds(asked.workspace.id)),
         tag=_flow_tag(query, stored, flow),
         path=stored.path,
-        role="run",
-        run_id=common["id"],
-        run_path="",
-        priority=flow.priority or 0,
-        preprocessed=query.skip_preprocessor,
-        cache_key=flow_key(stored.path, value, args) if flow.cache_ttl else None,
-        cache_ttl_s=int(flow.cache_ttl) or None,
+        **fields_of_run(flow, value, common["id"], asked.workspace.id, stored.path, args),
     )
 
 

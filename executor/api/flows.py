@@ -79,7 +79,6 @@ async def _restart(
         run_id=run_id,
         run_path="",
         priority=job.priority,
-        preprocessed=job.preprocessed,
         restarted_from=compact_json(restarted_from).decode(),
         flow_status=first_status(flow).text,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -19,11 +18,10 @@ from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.flows import check_restart
 from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
 from executor.api.problems import problem, shown
+from executor.api.runs import fields_of_run
 from executor.errors import BadInput
-from executor.flows.document import Flow, with_ids
+from executor.flows.document import with_ids
 from executor.flows.schema import apply_schema
-from executor.flows.walk import first_status
-from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Completed, Early
 from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
@@ -190,7 +188,6 @@ async def _new_run(
         id=job_id,
         workspace_id=workspace.id,
         kind="flowpreview",
-        language="",
         content=compact_json(value).decode(),
         args=args_json(args),
         limits=resolve_limits({}, ctx.workspaces.bounds(workspace.id)),
@@ -202,32 +199,9 @@ async def _new_run(
         path=asked.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
-        role="run",
-        run_id=job_id,
-        run_path="",
-        priority=flow.priority or 0,
-        **_concurrency(flow, workspace.id, asked.path, args),
-        cache_key=flow_key(asked.path, asked.value, args) if flow.cache_ttl else None,
-        cache_ttl_s=int(flow.cache_ttl) or None,
+        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args),
         restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
-        flow_status=first_status(flow).text,
     )
-
-
-def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str, Any]) -> dict[str, Any]:
-    if flow.concurrent_limit is None:
-        return {}
-    return {
-        "concurrency_key": key_of(flow.concurrency_key, workspace_id, "flow", path, args),
-        "concurrency_limit": flow.concurrent_limit,
-        "concurrency_window_s": int(flow.concurrency_time_window_s) or None,
-    }
-
-
-def flow_key(path: str | None, value: Any, args: dict[str, Any]) -> str:
-    """What a flow's kept result depends on."""
-    whole = json.dumps([path, value, args], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def args_json(args: dict[str, Any]) -> bytes:

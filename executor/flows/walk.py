@@ -17,7 +17,7 @@ from executor.flows.status import FlowStatus, ModuleStatus
 from executor.flows.step import Behind, Kind, Step
 from executor.flows.transforms import StepFailed, View
 from executor.flows.values import Args, End, Stop, Value, recovers
-from executor.flows.world import World
+from executor.flows.world import StoredFlow, World
 from executor.script import compact_json
 
 DEFAULT_TAG = "flow"
@@ -71,6 +71,8 @@ class FlowWalk:
     kept: Mapping[str, Kept]
     """Modules before the one that a restart begins at."""
     kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
+    depth: int = 0
+    """How many flows call this one, one from the other."""
     skip_expr: str | None = None
     """Where it is true, nothing runs."""
 
@@ -217,22 +219,14 @@ class FlowWalk:
         step.status.successes[number] = end.ok
         return end
 
-    async def inner(self, step: Step, flow: Flow, path: str, args: Args) -> End:
+    async def inner(self, step: Step, stored: StoredFlow, path: str, args: Args) -> End:
         """Walk a flow of the workspace as a step of this one."""
         place = step.place(job_path=path)
-        job = await self.world.begin_flow(place, "flow", args, flow)
+        job = await self.world.begin_flow(place, "flow", args, stored.text)
         step.status.job = job
-        child = whole_flow(
-            self.world,
-            self.kinds,
-            job,
-            place.path,
-            flow,
-            args,
-            Home.of(flow, path, self.home.tag),
-            self.results,
-        )
-        return await child.as_job()
+        home = Home.of(stored.flow, path, self.home.tag)
+        child = whole_flow(self.world, self.kinds, job, place.path, stored.flow, args, home, self.results)
+        return await replace(child, depth=self.depth + 1).as_job()
 
     async def as_job(self) -> End:
         """Walk this flow job from its beginning to its recorded end."""

@@ -81,11 +81,21 @@ class Event:
     payload: bytes
 
 
+@dataclass(frozen=True)
+class StoredFlow:
+    """A flow of the workspace, and the text that it was read from."""
+
+    flow: Flow
+    text: str
+
+
 class World(Protocol):
     """The outside of one walk."""
 
     activity: Activity
     iterations_max: int
+    depth_max: int
+    """How deep flows may call flows."""
     started_at: int
     """When the run began, in microseconds since 1970."""
     scheduled_for: str
@@ -113,8 +123,8 @@ class World(Protocol):
     ) -> End:
         """A job that needs no container: it is completed as soon as `end` is known."""
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, flow: Flow | None = None) -> str:
-        """A flow job of this run begins, or is recalled; its id. `flow`: the document it walks, if its own."""
+    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "") -> str:
+        """A flow job of this run begins, or is recalled; its id. `content`: the document it walks, if its own."""
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """It has ended so."""
@@ -128,8 +138,8 @@ class World(Protocol):
     async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
         """A script of the workspace, the version `hash` or the latest."""
 
-    async def flow_at(self, path: str) -> Flow | None:
-        """A flow of the workspace."""
+    async def flow_at(self, path: str, place: str) -> StoredFlow | None:
+        """A flow of the workspace; at the same place of a run it is the same one in every walk."""
 
     async def variable(self, path: str) -> bytes:
         """A variable's value; raises ExpressionCallFailed."""

@@ -25,7 +25,7 @@ from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionCallFailed, Scope
 from executor.flows.status import FlowStatus
 from executor.flows.values import NULL, Args, End, Value
-from executor.flows.world import Event, Place, ScriptCall, StoredScript
+from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
 from executor.jobs import cache, runs, store
 from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Desk, Early
@@ -83,6 +83,7 @@ class RunWorld:
         self._shared = flow.same_worker
         self.activity = Activity()
         self.iterations_max = around.limits.iterations
+        self.depth_max = around.limits.depth
         self.started_at = run.started_at or now_us()
         self.scheduled_for = iso(run.scheduled_for if run.attempt == 1 else run.created_at)
         self.seen: Counter[str] = Counter()
@@ -141,10 +142,15 @@ class RunWorld:
         found = await self._around.library.script(self.run.workspace_id, path, hash)
         return None if found is None else StoredScript(**vars(found))
 
-    async def flow_at(self, path: str) -> Flow | None:
-        """A flow of the run's workspace."""
-        found = await self._around.library.flow(self.run.workspace_id, path)
-        return None if found is None else document(found, self._around.limits)
+    async def flow_at(self, path: str, place: str) -> StoredFlow | None:
+        """A flow of the run's workspace, as it was when the run first came to this place."""
+
+        async def act() -> bytes:
+            found = await self._around.library.flow(self.run.workspace_id, path)
+            return b"" if found is None else found.encode()
+
+        text = (await self.once(f"{place}/flow", act)).decode()
+        return StoredFlow(document(text, self._around.limits), text) if text else None
 
     async def variable(self, path: str) -> bytes:
         """A variable of the run's workspace."""
@@ -193,12 +199,12 @@ class RunWorld:
         value = await self._end_row(job_id, ended, None, now)
         return replace(ended, value=value, job=job_id)
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, flow: Flow | None = None) -> str:
+    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "") -> str:
         """A flow job of this run begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
         job_id = new_id()
-        self._batch.jobs[job_id] = self._row(job_id, place, kind, "part", now_us())
+        self._batch.jobs[job_id] = {**self._row(job_id, place, kind, "part", now_us()), "content": content}
         own = dict(args.own)
         if own or args.base is not None:
             body = Args.of(own).text

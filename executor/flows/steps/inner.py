@@ -17,7 +17,11 @@ async def inner_flow(step: Step) -> End:
     value = step.module.value
     if not isinstance(value, InnerFlow):
         raise AssertionError(f"BUG: {value.type} is no inner flow")
-    flow = await step.world.flow_at(value.path)
+    most = step.world.depth_max
+    if step.walk.depth >= most:
+        message = f"flow {value.path!r}: flows call flows over {most} levels deep (EXECUTOR_FLOW_DEPTH_MAX)"
+        raise StepFailed(failed(Reason.BAD_INPUT, message))
+    flow = await step.world.flow_at(value.path, step.path)
     if flow is None:
         raise StepFailed(failed(Reason.BAD_INPUT, f"there is no flow {value.path!r} in this workspace"))
     step.status.type = "InProgress"
