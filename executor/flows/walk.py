@@ -111,7 +111,7 @@ class FlowWalk:
         for index, module in enumerate(self.modules):
             self.status.step = index
             if (kept := self.kept.get(module.id)) is not None:
-                end = kept.end
+                end = replace(kept.end, job=None)  # a gate behind it asks anew, on a job of this run
                 await self._keep(index, module, kept)
             else:
                 end = await self._step(index, module, Behind(before, end)).run()

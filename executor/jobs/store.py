@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, literal, or_, select, update
 
 from executor.errors import Conflict, TooManyJobs
 from executor.jobs import concurrency
 from executor.jobs.ending import Ending
 from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Role, Status
 from executor.script import Limits, compact_json
-from executor.storage.tables import job_args, job_output, job_results, jobs
+from executor.storage.tables import flow_states, job_args, job_output, job_results, jobs
 
 LOOK_AGAIN_US = 250_000
 
@@ -66,6 +66,14 @@ def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> No
         )
     )
     connection.execute(insert(job_args).values(job_id=new.id, body=new.args))
+    if new.restarted_from is not None:
+        _carry_states(connection, json.loads(new.restarted_from)["flow_job_id"], new.id)
+
+
+def _carry_states(connection: Connection, origin: str, run_id: str) -> None:
+    """What scripts kept under a run goes on with the run that it is restarted as."""
+    own = select(literal(run_id), flow_states.c.key, flow_states.c.value).where(flow_states.c.run_id == origin)
+    connection.execute(insert(flow_states).from_select(["run_id", "key", "value"], own))
 
 
 def waiting(connection: Connection) -> int:
