@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -128,3 +129,8 @@ async def gone(found: Any, *about: Any, timeout_s: float = 15) -> None:
 def kinds_of(instance: str) -> Sequence[Kind]:
     """The ways that the service itself tries, in its order."""
     return docker_parts(load(), RUNTIMES).shared_kinds(instance)
+
+
+def everything_in(folder: Path) -> list[Path]:
+    """All that is below a folder; what vanishes while we look is not there any more."""
+    return [Path(at) / name for at, folders, files in os.walk(folder) for name in (*folders, *files)]

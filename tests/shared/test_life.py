@@ -21,7 +21,16 @@ from executor.sandbox.hardening import JOB_UID
 from executor.sandbox.shared import Kind, SharedDirectories, SharedDirectory, Size
 from executor.sandbox.shareddisk import Ext4, HostTmpfs, image_bytes, tool
 from tests.docs import ROOT
-from tests.shared.bench import SMALL, directories, everybody, gone, loops_below, mounts_below, nobody
+from tests.shared.bench import (
+    SMALL,
+    directories,
+    everybody,
+    everything_in,
+    gone,
+    loops_below,
+    mounts_below,
+    nobody,
+)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -39,7 +48,7 @@ def files(run: SharedDirectory) -> Path:
 
 def left(folder: Path) -> list[str]:
     """Everything that a folder of shared directories holds but its own structure."""
-    inside = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != "runs"]
+    inside = [str(path.relative_to(folder)) for path in everything_in(folder) if path.name != "runs"]
     return sorted([*inside, *mounts_below(folder), *loops_below(folder)])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import local_service
-from tests.shared.bench import gone, loops_below, mounts_below
+from tests.shared.bench import everything_in, gone, loops_below, mounts_below
 
 pytestmark = [
     pytest.mark.anyio,
@@ -27,7 +27,7 @@ async def test_a_service_has_shared_directories_of_the_settings_size(tmp_path: P
         (run.files / "note").write_text("x")
     assert mounts_below(tmp_path) == loops_below(tmp_path) == []
     async with local_service(tmp_path):
-        await gone(lambda: list((tmp_path / "shared").rglob("image")))
+        await gone(lambda: [path for path in everything_in(tmp_path / "shared") if path.name == "image"])
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["runs"], (
         "no run outlives a service yet"
     )
