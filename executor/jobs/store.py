@@ -72,7 +72,9 @@ def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> No
 
 def _carry_states(connection: Connection, origin: str, run_id: str) -> None:
     """What scripts kept under a run goes on with the run that it is restarted as."""
-    own = select(literal(run_id), flow_states.c.key, flow_states.c.value).where(flow_states.c.run_id == origin)
+    own = select(literal(run_id), flow_states.c.key, flow_states.c.value).where(
+        flow_states.c.run_id == origin
+    )
     connection.execute(insert(flow_states).from_select(["run_id", "key", "value"], own))
 
 

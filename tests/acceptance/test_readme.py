@@ -35,7 +35,9 @@ def test_the_curl_examples_answer_as_shown(service: RealService) -> None:
 
 def shown(name: str, tmp_path: Path) -> tuple[list[str], str]:
     """Write an example's file; its command line after `executor`, and what it is shown to print."""
-    pattern = rf"\$ cat {re.escape(name)}\n(.*?)\n\n    \$ .venv/bin/executor (run [^\n]*)\n(.*?)\n\n"
+    pattern = (
+        rf"\$ cat {re.escape(name)}\n(.*?)\n\n    \$ .venv/bin/executor ((?:flow )?run [^\n]*)\n(.*?)\n\n"
+    )
     match = re.search(pattern, README, re.DOTALL)
     assert match is not None
     source, command, output = match.groups()
@@ -84,3 +86,18 @@ def test_the_database_examples_print_what_is_shown(
     (tmp_path / "connection.json").write_text(json.dumps({"database": running.connection()}))
     command[command.index("--allow") + 1] = f"{running.host}:{running.port}"
     assert printed(command, tmp_path).split() == output.split()
+
+
+def test_the_flow_example_prints_what_is_shown(tmp_path: Path) -> None:
+    """The tree goes to stderr; the result is what is shown."""
+    command, output = shown("greet.yaml", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "executor", *command],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == output.strip()
+    assert "iteration 1" in done.stderr
