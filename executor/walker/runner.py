@@ -183,7 +183,7 @@ class Activation:
         if await self._is_cached(world, run.flow):
             return None
         walking = asyncio.create_task(walk_run(world, run), name=f"walk {self.run.id}")
-        storing = asyncio.create_task(world.keep_storing())
+        storing = asyncio.create_task(world.gathered.keep_storing())
         try:
             while not walking.done():
                 if self.run.id in self._desk.cancel_asked:
@@ -252,8 +252,8 @@ class Activation:
 
     async def _last_batch(self, world: RunWorld) -> Batch:
         """What the walk has left to be stored, with how far each flow job inside has come."""
-        await world.settle()
-        batch = world.take_batch()
+        await world.gathered.settle()
+        batch = world.gathered.take()
         world.keep_statuses(batch)
         return batch
 

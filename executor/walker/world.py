@@ -8,11 +8,10 @@ before its end. What was not stored was seen by nobody, and is decided anew afte
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -27,22 +26,21 @@ from executor.flows.status import FlowStatus
 from executor.flows.values import NULL, Args, End, Value
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
 from executor.jobs import cache, runs, store
-from executor.jobs.concurrency import key_of
 from executor.jobs.desk import Desk, Early
 from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, NewJob, Status, new_id, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
-from executor.script import Limits, compact_json, resolve_limits
+from executor.script import compact_json
 from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
+from executor.walker.gathered import Gathered
+from executor.walker.steps import step_job
 from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
 
-FLUSH_S = 0.1
-BATCH_MAX = 500
 UNENDED: dict[str, Any] = dict.fromkeys(
     (
         "status",
@@ -92,13 +90,8 @@ class RunWorld:
         self._desk = around.desk
         self._record = record
         self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
-        self._batch = Batch()
-        self._unstored: set[str] = set()
-        self._unstored_ends: list[str] = []
-        """Flow jobs whose end is in the batch; until it is stored, readers are served from memory."""
-        self._writing: set[asyncio.Task[None]] = set()
+        self.gathered = Gathered(run, around.desk)
         self._limits_text = json.dumps(asdict(run.limits))
-        self._storing = asyncio.Lock()
 
     @property
     def is_new(self) -> bool:
@@ -114,8 +107,8 @@ class RunWorld:
             return known
         value = await act()
         self._record.journal[path] = value
-        self._batch.notes.append({"run_id": self.run.id, "path": path, "value": value})
-        await self._store_if_many()
+        self.gathered.note(path, value)
+        await self.gathered.store_if_many()
         return value
 
     async def text(self, value: Value) -> bytes:
@@ -124,7 +117,7 @@ class RunWorld:
             return value.text
         if value.job is None:
             raise AssertionError("BUG: a value without text and without job")
-        if value.job in self._unstored:
+        if value.job in self.gathered.unstored:
             await self.store()
         found = await self._read(store.result, value.job)
         if found is None:
@@ -193,9 +186,9 @@ class RunWorld:
         job_id = new_id()
         now = now_us()
         row = self._row(job_id, place, kind, "part", now)
-        self._batch.jobs[job_id] = row
+        self.gathered.batch.jobs[job_id] = row
         if args.values:
-            self._batch.args.append({"job_id": job_id, "body": args.text, "base": None})
+            self.gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
         value = await self._end_row(job_id, ended, None, now)
         return replace(ended, value=value, job=job_id)
 
@@ -204,12 +197,15 @@ class RunWorld:
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
         job_id = new_id()
-        self._batch.jobs[job_id] = {**self._row(job_id, place, kind, "part", now_us()), "content": content}
+        self.gathered.batch.jobs[job_id] = {
+            **self._row(job_id, place, kind, "part", now_us()),
+            "content": content,
+        }
         own = dict(args.own)
         if own or args.base is not None:
             body = Args.of(own).text
-            self._batch.args.append({"job_id": job_id, "body": body, "base": args.base})
-        await self._store_if_many()
+            self.gathered.batch.args.append({"job_id": job_id, "body": body, "base": args.base})
+        await self.gathered.store_if_many()
         return job_id
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
@@ -219,26 +215,26 @@ class RunWorld:
             del self._desk.flow_statuses[job]
             return
         await self._end_row(job, end, status, now_us())
-        self._unstored_ends.append(job)
+        self.gathered.has_ended(job)
         self._desk.changed(job)
-        await self._store_if_many()
+        await self.gathered.store_if_many()
 
     async def _end_row(self, job_id: str, end: End, status: FlowStatus | None, now: int) -> Value:
         """Put a job's end into the batch; its value, by reference where it is big."""
         is_stored = end.value.text is None
         ending = await self.ending(replace(end, value=NULL) if is_stored else end)
         values = {**store.ended(ending, now), "flow_status": None if status is None else status.text}
-        if (row := self._batch.jobs.get(job_id)) is not None:
+        if (row := self.gathered.batch.jobs.get(job_id)) is not None:
             row.update(values)
         else:
-            self._batch.ends.append({"id": job_id, **values})
+            self.gathered.batch.ends.append({"id": job_id, **values})
         if is_stored:
-            self._batch.results.append({"job_id": job_id, "body": None, "same_as": end.value.job})
+            self.gathered.batch.results.append({"job_id": job_id, "body": None, "same_as": end.value.job})
             return end.value
-        self._batch.results.append({"job_id": job_id, "body": ending.result, "same_as": None})
+        self.gathered.batch.results.append({"job_id": job_id, "body": ending.result, "same_as": None})
         if len(ending.result) <= BIG_BYTES:
             return Value(ending.result, job_id)
-        self._unstored.add(job_id)
+        self.gathered.unstored.add(job_id)
         return Value(None, job_id)
 
     async def ending(self, end: End) -> Ending:
@@ -290,17 +286,12 @@ class RunWorld:
             return _recalled(known)
         if known is not None:  # it was on its way when the last walk was lost
             return await self._awaited(known.id, shown)
-        new = self._new_job(call)
+        bounds = self._around.bounds(self.run.workspace_id)
+        new = step_job(self.run, call, bounds, now_us(), shared=self._shared)
         if (hit := await self._cached(new)) is not None:
             return await self.engine_job(call.place, call.args, hit, call.kind)
-        await self._to_its_end(self._add(self.take_batch(), self._take_ends(), new))
+        await self.gathered.store_and_add(new)
         return await self._awaited(new.id, shown)
-
-    async def _add(self, batch: Batch, ended: list[str], new: NewJob) -> None:
-        """Store what has been gathered and a script that is to run now; raises LeaseLost."""
-        async with self._storing:
-            await self._desk.add_step(self.run, batch, new)
-            self._stored(batch, ended)
 
     async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
         """How a call ends whose result is kept from an earlier one."""
@@ -328,54 +319,6 @@ class RunWorld:
         status = done.job.status
         return _ended(job_id, status, done.job.reason, Value(done.result, job_id))
 
-    def _new_job(self, call: ScriptCall) -> NewJob:
-        run, now = self.run, now_us()
-        return NewJob(
-            id=new_id(),
-            workspace_id=run.workspace_id,
-            kind=call.kind,
-            language=call.language,
-            content=call.content,
-            args=call.args.text,
-            limits=self._limits(call.timeout_s),
-            request_hash="",
-            created_by=run.created_by,
-            created_at=now,
-            scheduled_for=now,
-            tag=call.tag or call.language,
-            path=call.place.job_path,
-            lock=call.lock,
-            parent_job=call.place.parent,
-            root_job=run.id,
-            run_id=run.id,
-            run_path=call.place.path,
-            step_id=call.place.step_id,
-            flow_path=run.path,
-            script_hash=call.hash,
-            priority=call.priority,
-            **self._concurrency(call),
-            shared=self._shared,
-            cache_key=cache_key(call) if call.cache_ttl_s else None,
-            cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
-        )
-
-    def _concurrency(self, call: ScriptCall) -> dict[str, Any]:
-        asked = call.concurrency
-        if asked is None:
-            return {}
-        args = {name: json.loads(text) for name, text in call.args.values.items()} if asked.key else {}
-        key = key_of(asked.key, self.run.workspace_id, "script", call.place.job_path, args)
-        return {
-            "concurrency_key": key,
-            "concurrency_limit": asked.limit,
-            "concurrency_window_s": int(asked.window_s) or None,
-        }
-
-    def _limits(self, timeout_s: float | None) -> Limits:
-        bounds = self._around.bounds(self.run.workspace_id)
-        is_allowed = timeout_s is not None and timeout_s <= bounds.timeout_s.maximum
-        return resolve_limits({"timeout_s": timeout_s} if is_allowed else {}, bounds)
-
     # ------------------------------------------------------------ status and storing
 
     def show_status(self, job: str, status: FlowStatus) -> None:
@@ -402,59 +345,12 @@ class RunWorld:
         await self.store()
         await insist(partial(self._desk.database.write, runs.replace_args, self.run, args.text))
 
-    async def _store_if_many(self) -> None:
-        if len(self._batch) >= BATCH_MAX:
-            await self.store()
-
     async def store(self) -> None:
         """Store what has been gathered; raises LeaseLost."""
-        # Taken at once: of many tasks that find the batch full, only the first has something to write.
-        await self._to_its_end(self._store(self.take_batch(), self._take_ends()))
-
-    async def _store(self, batch: Batch, ended: list[str]) -> None:
-        async with self._storing:  # in the order in which the batches were taken
-            if len(batch):
-                await insist(partial(self._desk.database.write, runs.write, self.run, batch))
-            self._stored(batch, ended)
-
-    def _stored(self, batch: Batch, ended: list[str]) -> None:
-        self._unstored.difference_update(row["job_id"] for row in batch.results)
-        self._stop_serving(ended)
-
-    async def _to_its_end(self, writing: Coroutine[Any, Any, None]) -> None:
-        """Write, to the end also when the walk is given up meanwhile: what is half begun would be lost."""
-        task = asyncio.create_task(writing)
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-        await asyncio.shield(task)
-
-    async def settle(self) -> None:
-        """Wait for what is on its way to the database; raises LeaseLost."""
-        while self._writing:
-            await asyncio.gather(*self._writing)
+        await self.gathered.store()
 
     async def _read(self, act: Callable[..., T], *args: Any) -> T:
         return await insist(partial(self._desk.database.read, act, *args))
-
-    def _take_ends(self) -> list[str]:
-        ended, self._unstored_ends = self._unstored_ends, []
-        return ended
-
-    def _stop_serving(self, ended: list[str]) -> None:
-        """The ends of these flow jobs are stored."""
-        for job in ended:
-            self._desk.flow_statuses.pop(job, None)
-
-    def take_batch(self) -> Batch:
-        """What has been gathered, for a transaction of the caller's."""
-        batch, self._batch = self._batch, Batch()
-        return batch
-
-    async def keep_storing(self) -> None:
-        """Store what has been gathered every moment, so that readers see it; until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await self.store()
 
     def keep_statuses(self, batch: Batch) -> None:
         """Put the status of every flow job inside the run that has not ended into a batch."""
@@ -468,7 +364,8 @@ class RunWorld:
 
     def close(self) -> None:
         """Readers are served from the database again."""
-        self._stop_serving([*self.statuses, *self._take_ends()])
+        for job in (*self.statuses, *self.gathered.take_ends()):
+            self._desk.flow_statuses.pop(job, None)
 
 
 def _recalled(known: Known) -> End:
@@ -493,10 +390,3 @@ def reason_of(text: bytes) -> str | None:
     error = found.get("error") if isinstance(found, dict) else None
     reason = error.get("reason") if isinstance(error, dict) else None
     return reason if isinstance(reason, str) else None
-
-
-def cache_key(call: ScriptCall) -> str:
-    """What a result depends on: the script, and every argument (docs/openflow.md section 1.9)."""
-    script = [call.hash] if call.hash else [call.place.job_path, call.language, call.content, call.lock]
-    args = sorted((name, text.decode()) for name, text in call.args.values.items())
-    return hashlib.sha256(compact_json([call.kind, script, args])).hexdigest()
