@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import closing
 
 from executor.runtimes import Runtime, scan
@@ -19,7 +20,17 @@ def content_of(runtime: Runtime, settings: Settings) -> str:
     if runtime.example is None:
         raise AssertionError(f"BUG: {runtime.name} has no example")
     content = runtime.example.read_text("utf-8")
+    if not (names := images_in(content)):
+        return content  # to name an image means to ask the engine and to hash what images are made of
     with closing(Images(settings.base_image, scan(settings.runtimes))) as images:
-        for name in set(IMAGE.findall(content)):
-            content = content.replace(f"{{image:{name}}}", images.tag_for(name))
-    return content
+        return with_images(content, {name: images.tag_for(name) for name in names})
+
+
+def images_in(content: str) -> set[str]:
+    """The languages whose images a script names as `{image:LANGUAGE}`."""
+    return set(IMAGE.findall(content))
+
+
+def with_images(content: str, tags: Mapping[str, str]) -> str:
+    """The script with these tags in place of `{image:LANGUAGE}`."""
+    return IMAGE.sub(lambda match: tags[match.group(1)], content)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from executor.cli.examples import images_in, with_images
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import Runtimes, scan
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
@@ -25,7 +25,6 @@ from tests.runtimes.judge import Seen
 from tests.servers.database import DatabaseServer, running
 
 GRACE_S = 5.0
-IMAGE = re.compile(r"\{image:([a-z0-9_-]+)\}")
 SERVER_OF = {"postgresql": "postgresql", "mysql": "mariadb"}
 """The languages whose scripts talk to a server, and its kind."""
 
@@ -61,9 +60,8 @@ async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> Async
 
 async def filled(made: Sandbox, script: str) -> str:
     """The script with `{image:LANGUAGE}` replaced by the name of that language's image here."""
-    for name in set(IMAGE.findall(script)):
-        script = script.replace(f"{{image:{name}}}", await made.image_of(scan().by_name[name]))
-    return script
+    languages = scan().by_name
+    return with_images(script, {name: await made.image_of(languages[name]) for name in images_in(script)})
 
 
 async def ask(made: Sandbox, case: Case, settings: Settings, server: DatabaseServer | None = None) -> Seen:
