@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path("data"), description="database, generated token, containers' directories")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL; default: SQLite in the data directory"
+        None,
+        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME` (13 or newer); default: SQLite in the data directory",
     )
     token: str | None = Field(None, description="admin token; generated into the data directory if unset")
     engine: Literal["auto", "docker"] = Field("auto", description="container engine to use")

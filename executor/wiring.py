@@ -31,7 +31,7 @@ from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectories
 from executor.settings import MIB, Settings
-from executor.storage.database import Database, migrate
+from executor.storage.database import Database
 from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
@@ -86,7 +86,7 @@ class Service:
             stack.enter_context(datadir.exclusive(settings))
             database = Database(settings.resolved_database_url())
             stack.callback(database.close)
-            await asyncio.to_thread(migrate, database.engine)
+            await database.migrate()
             workspaces = Workspaces(database, settings.limits, settings.reach)
             await workspaces.load(now_us())
             library = await Library.open(database, settings)

@@ -28,7 +28,8 @@ def own_service(folder: Path, reach: Sequence[Reach] = ()) -> Iterator[Client]:
     if reach:
         settings["EXECUTOR_NETWORKS"] = " ".join(map(str, reach))
     environment = {**os.environ, **settings, "EXECUTOR_LOG_LEVEL": "warning"}
-    environment.pop("EXECUTOR_TOKEN", None)
+    for name in ("EXECUTOR_TOKEN", "EXECUTOR_DATABASE_URL"):  # it has its own
+        environment.pop(name, None)
     step(f"starting the service on http://127.0.0.1:{port}")
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(

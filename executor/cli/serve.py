@@ -22,11 +22,12 @@ def serve() -> None:
 
 def migrate_database() -> None:
     """Bring the database's tables up to this version; `serve` does it by itself, too."""
-    from executor.storage.database import connect, migrate
+    from executor.storage.database import migrate
+    from executor.storage.engines import connect
 
     settings = load()
     datadir.prepare(settings)
-    engine = connect(settings.resolved_database_url())
+    engine = connect(settings.resolved_database_url(), writes=True)
     migrate(engine)
     engine.dispose()
-    step(f"{settings.resolved_database_url()} is up to date")
+    step(f"{engine.url.render_as_string(hide_password=True)} is up to date")

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, false, func, true
 
 from executor.jobs.job import Status
 from executor.storage.tables import jobs
+from executor.storage.texts import begins_with, has_part
 
 Condition = ColumnElement[bool]
 
@@ -31,8 +32,7 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "schedule_path": lambda _: false(),
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,
-    # Not LIKE, to which upper and lower case are the same in SQLite.
-    "script_path_start": lambda start: func.substr(jobs.c.path, 1, len(start)) == start,
+    "script_path_start": lambda start: begins_with(jobs.c.path, start),
     "created_by": lambda user: jobs.c.created_by == user,
     "started_before": lambda time: jobs.c.started_at < time,
     "started_after": lambda time: jobs.c.started_at > time,
@@ -42,7 +42,7 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "job_kinds": lambda kinds: jobs.c.kind.in_(kinds),
     "tag": lambda tag: jobs.c.tag == tag,
     # Labels are stored as a JSON array of strings, in which a label stands in its JSON form.
-    "label": lambda label: func.instr(jobs.c.labels, json.dumps(label)) > 0,
+    "label": lambda label: has_part(jobs.c.labels, json.dumps(label)),
     "worker": lambda worker: jobs.c.worker_id == worker,
 }
 """One condition a filter; times are in microseconds, their bounds exclusive."""

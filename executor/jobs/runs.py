@@ -18,6 +18,7 @@ from executor.jobs import cache, store
 from executor.jobs.ending import Ending
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
+from executor.storage.texts import begins_with, ends_with
 from executor.storage.tables import approvals, job_args, job_results, jobs, journal
 
 BIG_BYTES = 16 * 1024
@@ -108,8 +109,8 @@ def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: s
     end = f":{quote(step_id, safe='')}/result"
     kept = connection.execute(
         select(journal.c.value)
-        .where(journal.c.run_id == run_id, journal.c.path.startswith(beneath, autoescape=True))
-        .where(journal.c.path.endswith(end, autoescape=True))
+        .where(journal.c.run_id == run_id, begins_with(journal.c.path, beneath))
+        .where(func.length(journal.c.path) >= len(end), ends_with(journal.c.path, end))
         .order_by(func.length(journal.c.path))
     ).first()
     if kept is not None:
@@ -117,7 +118,7 @@ def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: s
     row = connection.execute(
         select(jobs.c.id)
         .where(jobs.c.run_id == run_id, jobs.c.step_id == step_id, jobs.c.state == "completed")
-        .where(jobs.c.run_path.startswith(beneath, autoescape=True))
+        .where(begins_with(jobs.c.run_path, beneath))
         .order_by(jobs.c.completed_at.desc())
     ).first()
     return None if row is None else store.result(connection, row.id)

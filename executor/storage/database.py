@@ -1,13 +1,12 @@
-"""The database: one engine, its settings, transactions off the event loop.
+"""The database: transactions off the event loop, and its migrations.
 
-SQLite is the embedded default: WAL, every commit flushed to disk, one writer at a time. All writes
-go through one thread, which SQLite would enforce anyway by making writers wait.
+All writes go through one thread and one connection; see `executor.storage.engines` for why.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,18 +14,19 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from executor import telemetry
-from executor.errors import ConfigurationError, Unavailable
+from executor.errors import BadInput, ConfigurationError, Unavailable
+from executor.storage.engines import READERS, connect, has_committed, transaction_id
 
 T = TypeVar("T")
 
 STORE_RETRY_S = 1.0
-READERS = 4
-BUSY_TIMEOUT_MS = 30_000
 MIGRATIONS = Path(__file__).parent / "migrations"
+AWAY = (OperationalError, InterfaceError)
+"""Locked, away, read-only, disk full: it may pass."""
 
 
 class Database:
@@ -38,90 +38,127 @@ class Database:
         self._writing = connect(url, writes=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
+        self._closing = threading.Event()
+
+    async def migrate(self) -> None:
+        """Bring the tables up to this version.
+
+        Raises ConfigurationError if the database does not answer or another service uses it.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._writer, migrate, self._writing)
 
     async def write(self, act: Callable[..., T], *args: Any) -> T:
-        """`act(connection, *args)` in a transaction, committed when this returns."""
-        return await self._run(self._writer, self._writing, act, args)
+        """`act(connection, *args)` in a transaction, committed when this returns.
+
+        Raises Unavailable, and then nothing of it is stored.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._write, act, args)
 
     async def read(self, act: Callable[..., T], *args: Any) -> T:
-        """`act(connection, *args)` on a consistent view; it must not write."""
-        return await self._run(self._readers, self.engine, act, args)
+        """`act(connection, *args)` on a consistent view; it must not write. Raises Unavailable."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, act, args)
 
-    async def _run(
-        self, threads: ThreadPoolExecutor, engine: Engine, act: Callable[..., T], args: tuple[Any, ...]
-    ) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, self._transact, engine, act, args)
-
-    def _transact(self, engine: Engine, act: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _read(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
         try:
-            with engine.begin() as connection:
+            with self.engine.begin() as connection:
                 return act(connection, *args)
-        except OperationalError as error:  # locked, away, read-only, disk full: it may pass
-            raise Unavailable(f"the database does not work: {error.orig}") from error
+        except AWAY as error:
+            raise away(error) from error
+        except DataError as error:
+            raise no_text(error) from error
+
+    def _write(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
+        transaction: str | None = None
+        try:
+            with self._writing.begin() as connection:
+                number = transaction_id(connection)
+                value = act(connection, *args)
+                transaction = number  # all that is left is the commit
+        except AWAY as error:
+            if transaction is None or not self._has_committed(transaction):
+                raise away(error) from error
+        except DataError as error:
+            raise no_text(error) from error
+        return value
+
+    def _has_committed(self, transaction: str) -> bool:
+        """Whether a commit happened whose answer was lost; asked until the server answers, or we close.
+
+        Taken for a failure it would be repeated, and what is stored then stored twice.
+        """
+        while not self._closing.wait(STORE_RETRY_S):
+            try:
+                with self.engine.begin() as connection:
+                    found = has_committed(connection, transaction)
+            except AWAY as error:
+                telemetry.log.error("the database does not answer", error=str(error.orig))
+            else:
+                if found is not None:
+                    return found
+        return False
 
     def close(self) -> None:
         """Finish what is under way and close the connections."""
+        self._closing.set()
         self._writer.shutdown()
         self._readers.shutdown()
         self._writing.dispose()
         self.engine.dispose()
 
 
-def connect(url: str, *, writes: bool = False) -> Engine:
-    """An engine for `url` with this package's settings; nothing is read or created yet.
-
-    With `writes` a transaction takes SQLite's write lock when it begins: one that reads first and
-    writes then would fail when somebody else has written in between.
-    """
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"EXECUTOR_DATABASE_URL: {parsed.get_backend_name()} is not supported; use sqlite:///PATH"
-            )
-        engine = create_engine(parsed)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(f"EXECUTOR_DATABASE_URL: {error}") from error
-    event.listen(engine, "connect", _prepare_sqlite)
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
+def away(error: OperationalError | InterfaceError) -> Unavailable:
+    """What the driver says, in our words."""
+    return Unavailable(f"the database does not work: {str(error.orig).strip()}")
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's begin event says BEGIN; the driver must not
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+def no_text(error: DataError) -> BadInput | DataError:
+    """PostgreSQL holds every text but one with a NUL character; any other such error is a bug of ours."""
+    if "NUL" not in str(error.orig):
+        return error
+    return BadInput(
+        "a text of the request has a NUL character, which the database cannot hold", remedy="leave it out"
+    )
 
 
 def migrate(engine: Engine, version: str = "head") -> None:
     """Bring the database's tables up to this version of the package; safe to repeat.
 
-    SQLite changes a table by copying it and dropping the old one, which a foreign key to it would
-    forbid. So the keys are not enforced meanwhile, and checked before the commit.
+    Raises ConfigurationError if the database does not answer or another service uses it.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        driver.execute("PRAGMA foreign_keys=OFF")  # means something outside a transaction only
-        try:
-            with connection.begin():
-                config.attributes["connection"] = connection
-                command.upgrade(config, version)
-                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-                if broken:
-                    raise AssertionError(f"BUG: a migration broke foreign keys: {broken[:5]}")
-        finally:
-            driver.execute("PRAGMA foreign_keys=ON")
+
+    def upgrade(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+
+    try:
+        with engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                _without_foreign_keys(connection, upgrade)
+            else:
+                with connection.begin():
+                    upgrade(connection)
+    except AWAY as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(f"EXECUTOR_DATABASE_URL: {where}: {str(error.orig).strip()}") from error
+
+
+def _without_foreign_keys(connection: Connection, upgrade: Callable[[Connection], None]) -> None:
+    """SQLite changes a table by copying it and dropping the old one, which a foreign key would forbid.
+
+    So the keys are not enforced meanwhile, and checked before the commit.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF")  # means something outside a transaction only
+    try:
+        with connection.begin():
+            upgrade(connection)
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            if broken:
+                raise AssertionError(f"BUG: a migration broke foreign keys: {broken[:5]}")
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 async def insist(act: Callable[[], Awaitable[T]]) -> T:

@@ -15,7 +15,7 @@ as_postgres "$bin/postgres" -D "$data" -c listen_addresses='*' -c fsync=off -c s
     -c log_statement=all -c log_connections=on &
 until as_postgres "$bin/pg_isready" --quiet; do sleep 0.1; done
 psql -q -U postgres -v password="$SERVER_PASSWORD" -v name="$SERVER_USER" <<'SQL'
-CREATE ROLE :"name" LOGIN PASSWORD :'password';
+CREATE ROLE :"name" LOGIN CREATEDB PASSWORD :'password';
 CREATE DATABASE :"name" OWNER :"name";
 SQL
 touch /server/ready

@@ -1,0 +1,25 @@
+"""Conditions on texts that mean the same on every database.
+
+Not LIKE, to which upper and lower case are the same on SQLite, and not functions that only one has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, func
+
+
+def begins_with(column: Any, start: str) -> ColumnElement[bool]:
+    """The column's text begins with `start`."""
+    return func.substr(column, 1, len(start)) == start
+
+
+def ends_with(column: Any, end: str) -> ColumnElement[bool]:
+    """The column's text, which is no shorter, ends with `end`."""
+    return func.substr(column, func.length(column) - len(end) + 1) == end
+
+
+def has_part(column: Any, part: str) -> ColumnElement[bool]:
+    """The column's text contains `part`."""
+    return func.replace(column, part, "") != column
