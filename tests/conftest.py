@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from executor import telemetry
+from tests.databases import database_url, url
 from tests.servers.fixtures import mariadb_server, postgresql_server
 
-__all__ = ["anyio_backend", "mariadb_server", "postgresql_server"]
+__all__ = ["anyio_backend", "database_url", "mariadb_server", "postgresql_server", "url"]
 
 telemetry.configure("warning")
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 from sqlalchemy import Connection, create_engine
 
 from executor.storage.database import migrate
@@ -20,27 +21,22 @@ TEMPLATE = "migrated"
 @contextmanager
 def fresh(server: DatabaseServer) -> Iterator[str]:
     """The URL of a PostgreSQL database of its own, with our tables in it; it is dropped at the end."""
-    name = f"test_{uuid.uuid4().hex}"
     with administrator(server) as ask:
         if not ask.execute("SELECT FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchall():
             ask.execute(f"CREATE DATABASE {TEMPLATE}")
             engine = connect(url_of(server, TEMPLATE), writes=True)
             migrate(engine)
             engine.dispose()
-        ask.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    try:
-        yield url_of(server, name)
-    finally:
-        with administrator(server) as ask:
-            ask.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with empty(server, TEMPLATE) as url:
+        yield url
 
 
 @contextmanager
-def empty(server: DatabaseServer) -> Iterator[str]:
-    """The URL of a PostgreSQL database with nothing in it; it is dropped at the end."""
+def empty(server: DatabaseServer, template: str = "template1") -> Iterator[str]:
+    """The URL of a PostgreSQL database as `template` is, by default without tables; it is dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     with administrator(server) as ask:
-        ask.execute(f"CREATE DATABASE {name}")
+        ask.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield url_of(server, name)
     finally:
@@ -66,14 +62,41 @@ def seen_from_outside(folder: Path, url: str | None) -> Iterator[Connection]:
 
     `url` is None for the SQLite file in the service's data directory.
     """
-    if url is None:
-        engine = create_engine(f"sqlite:///{folder / 'executor.db'}", isolation_level="AUTOCOMMIT")
-    else:
-        engine = create_engine(
-            url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-        )
+    with another_program(url or f"sqlite:///{folder / 'executor.db'}") as connection:
+        yield connection
+
+
+@contextmanager
+def another_program(url: str) -> Iterator[Connection]:
+    """A connection that is not ours, each statement on its own."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
             yield connection
     finally:
         engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.engine)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'executor.db'}"
+    else:
+        with empty(request.getfixturevalue("postgresql_server")) as made:
+            yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.engine)])
+def database_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str | None]:
+    """The setting of that name, for services in this process and those it starts: each kind of database.
+
+    None: the SQLite file in the data directory.
+    """
+    if request.param == "sqlite":
+        monkeypatch.delenv("EXECUTOR_DATABASE_URL", raising=False)
+        yield None
+    else:
+        with fresh(request.getfixturevalue("postgresql_server")) as made:
+            monkeypatch.setenv("EXECUTOR_DATABASE_URL", made)
+            yield made

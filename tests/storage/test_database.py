@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,26 @@ from sqlalchemy import Connection, Engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from executor.errors import ConfigurationError, Unavailable
-from executor.storage import database as database_module
-from executor.storage.database import Database, connect, migrate
+from executor.storage import engines
+from executor.storage.database import Database, migrate
+from executor.storage.engines import connect
 from executor.storage.tables import job_output, jobs, metadata, workspaces
+from tests.databases import another_program
 from tests.storage.rows import job_row
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'x.db'}"
-
-
-@pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    made = connect(url)
+    made = connect(url, writes=True)
     migrate(made)
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def database(url: str, engine: Engine) -> Iterator[Database]:
+async def database(url: str) -> AsyncIterator[Database]:
     made = Database(url)
+    await made.migrate()
     yield made
     made.close()
 
@@ -58,7 +55,7 @@ def test_migrations_from_empty_lead_to_the_tables(engine: Engine) -> None:
 
 def test_policies_of_before_networks_counted_get_the_instance_s(url: str) -> None:
     """An empty list was what every policy had; from now on it means that nothing is reached."""
-    engine = connect(url)
+    engine = connect(url, writes=True)
     migrate(engine, "0001")
     stored = {"a": '{"networks": [], "concurrency": 2}', "b": '{"networks": [{"cidr": "::/0", "ports": []}]}'}
     with engine.begin() as connection:
@@ -75,14 +72,15 @@ def test_policies_of_before_networks_counted_get_the_instance_s(url: str) -> Non
     assert found == {"a": {"concurrency": 2}, "b": json.loads(stored["b"])}
 
 
-def test_migrations_lead_to_the_same_constraints(engine: Engine, tmp_path: Path) -> None:
+def test_migrations_lead_to_the_same_constraints(engine: Engine) -> None:
     """Checks are what alembic does not compare."""
-    declared = connect(f"sqlite:///{tmp_path / 'declared.db'}")
-    metadata.create_all(declared)
-    for table in metadata.tables:
-        assert checks(engine, table) == checks(declared, table), table
-    assert len(checks(engine, "jobs")) == 5
-    declared.dispose()
+    migrated = {table: checks(engine, table) for table in metadata.tables}
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+    assert migrated == {table: checks(engine, table) for table in metadata.tables}
+    assert len(migrated["jobs"]) == 5
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
@@ -96,7 +94,7 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
 
 def test_migrating_keeps_what_is_stored(url: str) -> None:
     """Tables that others refer to are copied with their rows; each workspace gets a key of its own."""
-    made = connect(url)
+    made = connect(url, writes=True)
     migrate(made, "0001")
     with made.begin() as connection:
         connection.execute(
@@ -112,14 +110,15 @@ def test_migrating_keeps_what_is_stored(url: str) -> None:
                 " VALUES ('a', 0, 0, 'j', 'queued', 'preview', 'bash', '', 'bash', '{}', 'h', 'admin')"
             )
         )
-        connection.execute(text("INSERT INTO job_args (job_id, body) VALUES ('j', x'7b7d')"))
+        connection.execute(text("INSERT INTO job_args (job_id, body) VALUES ('j', :body)"), {"body": b"{}"})
     migrate(made)
     with made.connect() as connection:
         keys = connection.execute(select(workspaces.c.key)).scalars().all()
         assert [len(key) for key in keys] == [32, 32]
         assert keys[0] != keys[1]
         assert connection.execute(select(jobs.c.id, jobs.c.role)).all() == [("j", "script")]
-        assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+        if connection.dialect.name == "sqlite":
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
     made.dispose()
 
 
@@ -156,9 +155,9 @@ def test_output_is_of_a_known_kind_and_job(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("writes", [False, True])
-def test_durability_is_really_in_force(engine: Engine, url: str, writes: bool) -> None:
+def test_durability_is_really_in_force_on_sqlite(tmp_path: Path, writes: bool) -> None:
     """WAL, every commit flushed, foreign keys, patience with other writers: on every connection."""
-    own = connect(url, writes=writes)
+    own = connect(f"sqlite:///{tmp_path / 'x.db'}", writes=writes)
     with own.connect() as connection:
 
         def pragma(name: str) -> Any:
@@ -172,12 +171,12 @@ def test_durability_is_really_in_force(engine: Engine, url: str, writes: bool) -
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://localhost/x", "nonsense", "", "mysql+nosuch://x", "sqlite+nosuch:///x"]
+    "wrong", ["nonsense", "", "mysql://localhost/x", "mysql+nosuch://x", "sqlite+nosuch:///x"]
 )
-def test_another_database_is_refused_by_the_setting_s_name(url: str) -> None:
+def test_another_database_is_refused_by_the_setting_s_name(wrong: str) -> None:
     """Rather now than at the first job."""
     with pytest.raises(ConfigurationError, match="EXECUTOR_DATABASE_URL"):
-        connect(url)
+        connect(wrong)
 
 
 def put(connection: Connection, workspace_id: str) -> None:
@@ -240,26 +239,32 @@ async def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     assert await database.read(ids) == ["slow"]
 
 
+LOCKS = {"sqlite": ("BEGIN IMMEDIATE",), "postgresql": ("BEGIN", "LOCK TABLE workspaces IN EXCLUSIVE MODE")}
+
+
 @pytest.mark.anyio
 async def test_a_lock_of_somebody_else_is_waited_for(
     database: Database, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For as long as the busy time-out allows; longer, and the answer is Unavailable, not a crash."""
-    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    writing = asyncio.create_task(database.write(put, "patient"))
-    await asyncio.sleep(0.2)
-    assert not writing.done()
-    other.execute("COMMIT")
-    await writing
+    with another_program(url) as other:
+        lock = LOCKS[database.engine.dialect.name]
+        for statement in lock:
+            other.exec_driver_sql(statement)
+        writing = asyncio.create_task(database.write(put, "patient"))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        other.exec_driver_sql("COMMIT")
+        await writing
+        database.close()
 
-    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 50)
-    hasty = Database(url)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable, match="does not work"):
+        monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 50)
+        hasty = Database(url)
+        for statement in lock:
+            other.exec_driver_sql(statement)
+        with pytest.raises(Unavailable, match="does not work"):
+            await hasty.write(put, "hasty")
+        other.exec_driver_sql("COMMIT")
         await hasty.write(put, "hasty")
-    other.execute("COMMIT")
-    await hasty.write(put, "hasty")
-    assert await database.read(ids) == ["hasty", "patient"]
-    hasty.close()
-    other.close()
+        assert await hasty.read(ids) == ["hasty", "patient"]
+        hasty.close()

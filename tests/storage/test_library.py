@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, inspect, select
 
 from executor.errors import ConfigurationError, Conflict, Unavailable
 from executor.settings import Settings
-from executor.storage.database import Database, migrate
+from executor.storage.database import Database
 from executor.storage.tables import scripts, variables, workspaces
 from executor.workspace.library import Library, NotStored
 from executor.workspace.scripts import NewScript
@@ -22,16 +22,16 @@ SECRET = Variable("main", "f/x/secret", "hunter2", True, "", "admin", 0)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path)
+def settings(tmp_path: Path, url: str) -> Settings:
+    return Settings(data_dir=tmp_path, database_url=url)
 
 
 @pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
+async def database(settings: Settings) -> AsyncIterator[Database]:
     made = Database(settings.resolved_database_url())
-    migrate(made.engine)
-    with made.engine.begin() as connection:
-        connection.execute(insert(workspaces).values(id="main", name="main", policy="{}", created_at=0))
+    await made.migrate()
+    main = insert(workspaces).values(id="main", name="main", policy="{}", created_at=0)
+    await made.write(lambda connection: connection.execute(main))
     yield made
     made.close()
 
@@ -73,7 +73,7 @@ async def test_another_key_stops_the_start(settings: Settings, database: Databas
         await Library.open(database, Settings(data_dir=other))
     key_file(settings).unlink()
     empty = Database(f"sqlite:///{other / 'x.db'}")
-    migrate(empty.engine)
+    await empty.migrate()
     await Library.open(empty, settings)
     empty.close()
     with pytest.raises(ConfigurationError, match=r"secrets\.key is not the key with which"):
@@ -91,11 +91,11 @@ async def test_a_secret_copied_to_another_row_stays_closed(settings: Settings, d
     """Whoever can write to the database can still not have a secret under a name that he may read."""
     library = await Library.open(database, settings)
     await library.create_variable(SECRET)
-    with database.engine.begin() as connection:
-        sealed = connection.execute(select(variables.c.value)).scalar_one()
-        assert "hunter2" not in sealed
-        row = {**vars(SECRET), "path": "f/x/copy", "value": sealed}
-        connection.execute(insert(variables).values(**row))
+    sealed = await database.read(lambda connection: connection.scalar(select(variables.c.value)))
+    assert sealed is not None
+    assert "hunter2" not in sealed
+    row = {**vars(SECRET), "path": "f/x/copy", "value": sealed}
+    await database.write(lambda connection: connection.execute(insert(variables).values(**row)))
     copy = await library.stored_variable("main", "f/x/copy")
     assert copy is not None
     with pytest.raises(Unavailable, match=r"secrets\.key"):
@@ -118,6 +118,6 @@ async def test_of_many_who_replace_a_version_one_does(settings: Settings, databa
     assert current is not None
     assert [current.hash] == hashes
     with database.engine.connect() as connection:
-        index = "SELECT sql FROM sqlite_master WHERE name = 'ix_scripts_current'"
-        assert "UNIQUE" in connection.execute(text(index)).scalar_one()
+        indexes = {index["name"]: index for index in inspect(connection).get_indexes("scripts")}
+        assert indexes["ix_scripts_current"]["unique"]
         assert len(connection.execute(select(scripts)).all()) == 2

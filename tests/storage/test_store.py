@@ -20,7 +20,8 @@ from executor.jobs import store
 from executor.jobs.ending import canceled, ending
 from executor.jobs.job import Job, OutputKind, Status
 from executor.script import Returned
-from executor.storage.database import connect, migrate
+from executor.storage.database import migrate
+from executor.storage.engines import connect
 from executor.storage.tables import job_args, job_results, jobs, metadata, workspaces
 from tests.storage.rows import new_job
 
@@ -29,8 +30,8 @@ DONE = ending(Returned(b'{"wm_labels": ["a"]}'), 1)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = connect(f"sqlite:///{tmp_path / 'x.db'}", writes=True)
+def engine(url: str) -> Iterator[Engine]:
+    made = connect(url, writes=True)
     migrate(made)
     with made.begin() as connection:
         for name in ("main", "other"):
