@@ -16,6 +16,11 @@ from executor.storage.engines import connect
 from tests.servers.database import DatabaseServer
 
 TEMPLATE = "migrated"
+LOCK = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": ("BEGIN", "LOCK TABLE workspaces, jobs IN EXCLUSIVE MODE"),
+}
+"""Statements by which another program keeps ours from writing, until its COMMIT."""
 
 
 @contextmanager
@@ -54,16 +59,6 @@ def administrator(server: DatabaseServer) -> Iterator[psycopg.Connection]:
 def url_of(server: DatabaseServer, name: str) -> str:
     """The URL of one of the server's databases."""
     return f"postgresql://{server.user}:{server.password}@{server.host}:{server.port}/{name}"
-
-
-@contextmanager
-def seen_from_outside(folder: Path, url: str | None) -> Iterator[Connection]:
-    """A service's database as another program sees it, each statement on its own.
-
-    `url` is None for the SQLite file in the service's data directory.
-    """
-    with another_program(url or f"sqlite:///{folder / 'executor.db'}") as connection:
-        yield connection
 
 
 @contextmanager

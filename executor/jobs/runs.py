@@ -18,8 +18,8 @@ from executor.jobs import cache, store
 from executor.jobs.ending import Ending
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
-from executor.storage.texts import begins_with, ends_with
 from executor.storage.tables import approvals, job_args, job_results, jobs, journal
+from executor.storage.texts import begins_with, ends_with
 
 BIG_BYTES = 16 * 1024
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""

@@ -36,6 +36,8 @@ class Order:
 
     folder: Path
     flow: dict[str, Any]
+    database_url: str | None = None
+    """Of a database of its own; None: SQLite in the folder."""
     kill_at: int | None = None
     """The number of the write at which the process dies; None: it lives to the end of the run."""
     after: bool = False
@@ -60,7 +62,7 @@ def live(order: Order) -> None:
 
 
 async def _live(order: Order) -> None:
-    async with local_service(order.folder, concurrency=3) as service:
+    async with local_service(order.folder, concurrency=3, database_url=order.database_url) as service:
         service.engine.functions = scripts(order.record)
         desk = service.context.desk
         writes = Writes(desk.database, order.kill_at, order.after)

@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.service import RealService
 from tests.flows.running import Module, branchall, branchone, forloop, ident, js, whileloop
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("database_url")]
 
 
 def compact(value: Any) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from executor.storage.tables import jobs
+from tests.databases import another_program
+from tests.durability.conftest import Fresh
 from tests.durability.flow_life import Order, live
 from tests.flows.running import (
     Module,
@@ -121,10 +124,9 @@ def ran(order: Order) -> Counter[str]:
 
 def completed(order: Order) -> set[str]:
     """The places of script jobs that had ended when the process died."""
-    (database,) = order.folder.glob("*.db")
-    with sqlite3.connect(database) as connection:
-        found = connection.execute("SELECT run_path FROM jobs WHERE role = 'script' AND state = 'completed'")
-        return {place for (place,) in found}
+    with another_program(order.database_url or f"sqlite:///{order.folder / 'executor.db'}") as connection:
+        ended = select(jobs.c.run_path).where(jobs.c.role == "script", jobs.c.state == "completed")
+        return set(connection.execute(ended).scalars())
 
 
 def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
@@ -135,10 +137,9 @@ def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
     return json.loads(order.report.read_text()), ran(order)
 
 
-def killed_at(folder: Path, name: str, kills: list[int], after: bool) -> str | None:
+def killed_at(order: Order, name: str, kills: list[int]) -> str | None:
     """Die at these writes, one life each, then live to the end; what is wrong with that, if anything."""
-    folder.mkdir()
-    order = Order(folder, FLOWS[name], after=after)
+    order.folder.mkdir()
     died, ended, spent = 0, set[str](), Counter[str]()
     for kill_at in kills:
         if lived(replace(order, kill_at=kill_at)) == 0:
@@ -177,30 +178,45 @@ def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> None:
         UNDISTURBED[name] = whole(folder / str(number), name)
 
 
-def swept(folder: Path, name: str, lists: list[list[int]], after: bool) -> list[str]:
-    """Many kills, each in a database of its own; what went wrong."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = threads.map(
-            lambda numbered: killed_at(folder / str(numbered[0]), name, numbered[1], after), enumerate(lists)
-        )
-        return [wrong for wrong in found if wrong]
+@dataclass
+class Kills:
+    """Kills runs of a flow, each in a folder and a database of its own."""
+
+    folder: Path
+    fresh_database: Fresh
+
+    def swept(self, name: str, lists: list[list[int]], after: bool) -> list[str]:
+        """Die at each list's writes; what went wrong."""
+
+        def one(number: int, kills: list[int]) -> str | None:
+            with self.fresh_database() as url:
+                order = Order(self.folder / str(number), FLOWS[name], url, after=after)
+                return killed_at(order, name, kills)
+
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return [wrong for wrong in threads.map(one, range(len(lists)), lists) if wrong]
+
+
+@pytest.fixture
+def kills(tmp_path: Path, fresh_database: Fresh) -> Kills:
+    return Kills(tmp_path, fresh_database)
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_killed_at_each_write(tmp_path: Path, name: str) -> None:
+def test_killed_at_each_write(kills: Kills, name: str) -> None:
     """The result is the undisturbed one; what had ended does not run again; nothing is left over."""
     writes = UNDISTURBED[name][0]["writes"]
-    assert swept(tmp_path, name, [[number] for number in range(1, writes + 1)], after=False) == []
+    assert kills.swept(name, [[number] for number in range(1, writes + 1)], after=False) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("name", FLOWS)
-def test_killed_again_and_again(tmp_path: Path, name: str, after: bool) -> None:
+def test_killed_again_and_again(kills: Kills, name: str, after: bool) -> None:
     """At a write, and then at each further one; also right behind its commit."""
     writes = UNDISTURBED[name][0]["writes"]
     lists = [[number, step, step] for number in range(1, writes + 1) for step in (1, 2, 5)]
-    assert swept(tmp_path, name, lists, after) == []
+    assert kills.swept(name, lists, after) == []
 
 
 async def test_no_process_outlives_the_one_that_was_killed(tmp_path: Path) -> None:

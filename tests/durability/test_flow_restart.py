@@ -27,7 +27,7 @@ from tests.flows.running import (
 from tests.service import local_service
 from tests.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 
 MANY = forloop(
     "l",

@@ -14,6 +14,8 @@ import pytest
 from tests.durability.killing import Child
 from tests.service import local_service
 
+pytestmark = pytest.mark.usefixtures("database_url")
+
 
 def test_every_accepted_job_reaches_one_final_state(tmp_path: Path) -> None:
     """Killed again and again while jobs arrive, wait, run and end; nothing is lost, nothing ends twice."""

@@ -17,7 +17,7 @@ from executor.jobs import runs
 from tests.approving import Approvals, events, gated, identity, script, told
 from tests.service import local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 
 MANY = 1000
 RESUMED_WITHIN_S = 0.25

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select, update
 
 from executor import datadir, worker
 from executor.runtimes import scan
@@ -20,12 +20,14 @@ from executor.sandbox.fake import FakeChannel, FakeEngine
 from executor.sandbox.hardening import harden
 from executor.sandbox.spec import ContainerSpec
 from executor.settings import Settings
-from executor.storage import database
+from executor.storage import engines
+from executor.storage.tables import jobs
+from tests.databases import LOCK, another_program
 from tests.service import LocalService, local_service
 from tests.storage.rows import LIMITS
 from tests.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 
 
 @pytest.fixture(autouse=True)
@@ -41,21 +43,17 @@ async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
         yield running
 
 
-@contextmanager
-def other_process(folder: Path) -> Iterator[sqlite3.Connection]:
+def other_process(folder: Path) -> AbstractContextManager[Connection]:
     """The database as another program sees it."""
-    connection = sqlite3.connect(folder / "executor.db", isolation_level=None, timeout=5)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return another_program(Settings(data_dir=folder).resolved_database_url())
 
 
 def state_of(folder: Path, job_id: str) -> tuple[Any, ...]:
     with other_process(folder) as connection:
-        query = "SELECT state, worker_id, attempt FROM jobs WHERE id = ?"
-        found: tuple[Any, ...] = connection.execute(query, [job_id]).fetchone()
-    return found
+        found = connection.execute(
+            select(jobs.c.state, jobs.c.worker_id, jobs.c.attempt).where(jobs.c.id == job_id)
+        )
+        return tuple(found.one())
 
 
 def soon(seconds: float) -> str:
@@ -152,8 +150,8 @@ async def test_a_run_whose_lease_was_taken_away_changes_nothing(tmp_path: Path) 
         job_id = await service.run({"sleep": 1}, {"result": "mine"})
         await service.started(job_id)
         with other_process(tmp_path) as connection:
-            taken = "UPDATE jobs SET worker_id = 'other', attempt = attempt + 1 WHERE id = ?"
-            connection.execute(taken, [job_id])
+            taken = {"worker_id": "other", "attempt": jobs.c.attempt + 1}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**taken))
         assert (await service.ended(await service.run({"result": 2})))["status"] == "success"
         assert state_of(tmp_path, job_id) == ("running", "other", 2)
         assert (await service.get(f"jobs_u/completed/get_result_maybe/{job_id}")).json()["completed"] is False
@@ -182,7 +180,7 @@ async def test_a_lease_lost_before_the_script_starts_keeps_it_from_starting(tmp_
         job_id = await service.run({"log": "must not be"}, {"result": 1})
         await until(lambda: job_id in service.context.desk.live)
         with other_process(tmp_path) as connection:
-            connection.execute("UPDATE jobs SET worker_id = 'other' WHERE id = ?", [job_id])
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(worker_id="other"))
         engine.gate.set()
         await until(lambda: not service.context.desk.live and not engine.living)
         job = await service.job(job_id)
@@ -195,21 +193,22 @@ async def test_a_database_that_is_locked_for_a_while_loses_nothing(
 ) -> None:
     """Runs go on and end; their ends, results and logs are stored when the lock is gone.
 
-    Whether SQLite itself waits so long, or gives up and we try again.
+    Whether the database itself waits so long, or gives up and we try again.
     """
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", patience_ms)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", patience_ms)
     monkeypatch.setattr("executor.jobs.live.RETRY_S", 0.05)
     async with local_service(tmp_path, concurrency=4) as service:
         lines = [step for n in range(8) for step in ({"log": f"{n}\n"}, {"sleep": 0.1})]
         ids = [await service.run(*lines, {"result": n}) for n in range(6)]
         await service.started(ids[3])
         with other_process(tmp_path) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            for statement in LOCK[connection.dialect.name]:
+                connection.exec_driver_sql(statement)
             asking = asyncio.create_task(service.submit({"result": "during"}))
             await asyncio.sleep(2)
             for job_id in ids:
                 assert (await service.job(job_id))["type"] == "QueuedJob", "readers need not wait"
-            connection.execute("COMMIT")
+            connection.exec_driver_sql("COMMIT")
         for number, job_id in enumerate(ids):
             job = await service.ended(job_id)
             assert (job["status"], job["result"], job["attempt"]) == ("success", number, 1), job

@@ -15,7 +15,7 @@ from executor.runtimes import bundled
 from executor.sandbox.fake import FakeChannel, FakeEngine
 from tests.service import LocalService, local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 
 
 class Odd(FakeEngine):

@@ -20,7 +20,7 @@ from executor.storage import engines
 from executor.storage.database import Database, migrate
 from executor.storage.engines import connect
 from executor.storage.tables import job_output, jobs, metadata, workspaces
-from tests.databases import another_program
+from tests.databases import LOCK, another_program
 from tests.storage.rows import job_row
 
 
@@ -239,16 +239,13 @@ async def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     assert await database.read(ids) == ["slow"]
 
 
-LOCKS = {"sqlite": ("BEGIN IMMEDIATE",), "postgresql": ("BEGIN", "LOCK TABLE workspaces IN EXCLUSIVE MODE")}
-
-
 @pytest.mark.anyio
 async def test_a_lock_of_somebody_else_is_waited_for(
     database: Database, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For as long as the busy time-out allows; longer, and the answer is Unavailable, not a crash."""
     with another_program(url) as other:
-        lock = LOCKS[database.engine.dialect.name]
+        lock = LOCK[database.engine.dialect.name]
         for statement in lock:
             other.exec_driver_sql(statement)
         writing = asyncio.create_task(database.write(put, "patient"))

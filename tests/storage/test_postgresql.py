@@ -214,7 +214,7 @@ async def test_nothing_answers_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     nowhere = Database(f"postgresql://x:secret@127.0.0.1:{port}/x")
-    with pytest.raises(ConfigurationError, match="EXECUTOR_DATABASE_URL.*refused") as raised:
+    with pytest.raises(ConfigurationError, match=r"EXECUTOR_DATABASE_URL.*refused") as raised:
         await nowhere.migrate()
     assert "secret" not in str(raised.value)
     nowhere.close()
