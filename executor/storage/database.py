@@ -68,18 +68,19 @@ class Database:
             raise no_text(error) from error
 
     def _write(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
+        done: list[T] = []
         transaction: str | None = None
         try:
             with self._writing.begin() as connection:
-                number = transaction_id(connection)
-                value = act(connection, *args)
-                transaction = number  # all that is left is the commit
+                transaction = transaction_id(connection)
+                done.append(act(connection, *args))
         except AWAY as error:
-            if transaction is None or not self._has_committed(transaction):
+            was_committing = bool(done) and transaction is not None
+            if not (was_committing and self._has_committed(str(transaction))):
                 raise away(error) from error
         except DataError as error:
             raise no_text(error) from error
-        return value
+        return done[0]
 
     def _has_committed(self, transaction: str) -> bool:
         """Whether a commit happened whose answer was lost; asked until the server answers, or we close.

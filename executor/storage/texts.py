@@ -17,9 +17,11 @@ def begins_with(column: Any, start: str) -> ColumnElement[bool]:
 
 def ends_with(column: Any, end: str) -> ColumnElement[bool]:
     """The column's text, which is no shorter, ends with `end`."""
-    return func.substr(column, func.length(column) - len(end) + 1) == end
+    tail: ColumnElement[str] = func.substr(column, func.length(column) - len(end) + 1)
+    return tail == end
 
 
 def has_part(column: Any, part: str) -> ColumnElement[bool]:
     """The column's text contains `part`."""
-    return func.replace(column, part, "") != column
+    without: ColumnElement[str] = func.replace(column, part, "")
+    return without != column

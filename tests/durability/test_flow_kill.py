@@ -34,7 +34,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.anyio
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.durability.flow_life"])
+PROCESSES.set_forkserver_preload(["tests.durability.flow_life", "sqlalchemy.dialects.postgresql.psycopg"])
 AT_ONCE = 3
 LIFE_S = 60
 

@@ -7,10 +7,11 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, make_url, select
+from sqlalchemy import Connection, insert, make_url, select, text
 
 from executor.errors import BadInput, ConfigurationError, Unavailable
 from executor.storage import database as database_module
@@ -207,6 +208,23 @@ async def test_a_server_that_is_away_is_unavailable(
         ask.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     await database.write(put, "a")
     assert await database.read(ids) == ["a"]
+
+
+async def test_the_line_can_be_encrypted_and_the_server_checked(
+    server_url: str, postgresql_server: DatabaseServer, tmp_path: Path
+) -> None:
+    """As libpq's parameters in the URL say."""
+    authority = tmp_path / "ca.pem"
+    authority.write_text(postgresql_server.ca_pem)
+    checked = make_url(server_url).set(query={"sslmode": "verify-full", "sslrootcert": str(authority)})
+    is_encrypted = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    database = Database(checked.render_as_string(hide_password=False))
+    assert await database.read(lambda connection: connection.scalar(is_encrypted)) is True
+    database.close()
+    unnamed = Database(checked.set(**postgresql_server.elsewhere).render_as_string(hide_password=False))
+    with pytest.raises(ConfigurationError, match="certificate"):
+        await unnamed.migrate()
+    unnamed.close()
 
 
 async def test_nothing_answers_there() -> None:

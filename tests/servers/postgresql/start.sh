@@ -12,7 +12,7 @@ as_postgres "$bin/initdb" --auth-local trust --auth-host scram-sha-256 --encodin
 echo 'host all all all scram-sha-256' >>"$data/pg_hba.conf"
 as_postgres "$bin/postgres" -D "$data" -c listen_addresses='*' -c fsync=off -c ssl=on \
     -c ssl_cert_file=/server/tls/server.pem -c ssl_key_file=/server/tls/server.key \
-    -c log_statement=all -c log_connections=on &
+    -c log_connections=on &
 until as_postgres "$bin/pg_isready" --quiet; do sleep 0.1; done
 psql -q -U postgres -v password="$SERVER_PASSWORD" -v name="$SERVER_USER" <<'SQL'
 CREATE ROLE :"name" LOGIN CREATEDB PASSWORD :'password';
