@@ -31,8 +31,8 @@ test: setup ## set up, then the test suite (ARGS="-k name" for a part)
 test-all: setup ## as test, and the tests that take minutes: more kills, more random flows
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(MADE) ## what flow runs cost here: per iteration, and while they wait; needs no engine
-	@$(BIN)/python -m tests.bench
+bench: $(MADE) ## what flow runs cost here (ARGS="--only dispatch" for a part); needs no engine
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 test-runtimes: setup ## set up, then the conformance cases in real containers (RUNTIME=deno for one language)
 	@$(BIN)/python -m tests.runtimes $(RUNTIME)

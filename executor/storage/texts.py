@@ -24,4 +24,5 @@ def ends_with(column: Any, end: str) -> ColumnElement[bool]:
 def has_part(column: Any, part: str) -> ColumnElement[bool]:
     """The column's text contains `part`."""
     without: ColumnElement[str] = func.replace(column, part, "")
-    return without != column
+    found: ColumnElement[bool] = without != column
+    return found

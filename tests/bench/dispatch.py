@@ -1,0 +1,92 @@
+"""What it costs to have a run walked: by our leased rows, and by DBOS queues, in the same minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+from executor.jobs.job import now_us
+from tests.bench.flows import service
+from tests.flows.lives import new_run
+from tests.flows.running import ident
+from tests.service import LocalService
+
+COUNT = 300
+IDLE_S = 10.0
+DELAY_S = 1.0
+DBOS = "dbos>=3.4,<4"
+HERE = Path(__file__).parent
+PEERS = Path(".make/peers")
+FLOW = {"modules": [ident("a")]}
+ROWS = (
+    ("begin", "ms from handing in to begun", 1000.0),
+    ("late", "ms that a delayed one begins late", 1000.0),
+    ("rate", "a second, many at once", 1.0),
+    ("idle", "% of a core while nothing happens", 1.0),
+)
+
+
+async def dispatch() -> None:
+    """Measure and print. A figure of ours counts the whole run to its end, one of DBOS its begin only."""
+    peer = await asyncio.to_thread(dbos)
+    async with service(queue_max=10 * COUNT) as local:
+        own = await ours(local)
+    print("having runs walked                     leased rows        DBOS       ratio")
+    for name, label, unit in ROWS:
+        a = own[name] * unit
+        if peer is None:
+            print(f"  {label:36} {a:10.2f}  not installed")
+        else:
+            b = peer[name] * unit
+            print(f"  {label:36} {a:10.2f}  {b:10.2f}  {a / b:10.3f}")
+
+
+async def ours(local: LocalService) -> dict[str, float]:
+    """The same figures as peer_dbos.py gives."""
+    for _ in range(3):
+        await lived(local, 0)
+    cpu, began = time.process_time(), time.perf_counter()
+    await asyncio.sleep(IDLE_S)
+    idle = 100 * (time.process_time() - cpu) / (time.perf_counter() - began)
+    queued = sorted([await lived(local, 0) for _ in range(COUNT // 10)])
+    delayed = sorted([await lived(local, DELAY_S) - DELAY_S for _ in range(5)])
+    desk = local.context.desk
+    began = time.perf_counter()
+    runs = [new_run(FLOW, {}) for _ in range(COUNT)]
+    for run in runs:
+        await desk.submit(run)
+    await asyncio.gather(*(desk.wait("main", run.id) for run in runs))
+    rate = COUNT / (time.perf_counter() - began)
+    return {"begin": queued[len(queued) // 2], "late": delayed[2], "rate": rate, "idle": idle}
+
+
+async def lived(local: LocalService, delay_s: float) -> float:
+    """Seconds from handing a run in, due after `delay_s`, to its end."""
+    desk = local.context.desk
+    run = replace(new_run(FLOW, {}), scheduled_for=now_us() + int(delay_s * 1e6))
+    began = time.perf_counter()
+    await desk.submit(run)
+    await desk.wait("main", run.id)
+    return time.perf_counter() - began
+
+
+def dbos() -> dict[str, float] | None:
+    """Its figures, measured in a process of its own; None if it cannot be installed."""
+    python = PEERS / "dbos" / "bin" / "python"
+    if not python.exists():
+        venv.create(PEERS / "dbos", with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", DBOS]
+        if subprocess.run(install, check=False).returncode != 0:
+            return None
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(python), str(HERE / "peer_dbos.py"), folder, str(COUNT), str(IDLE_S)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
