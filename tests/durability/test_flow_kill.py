@@ -105,6 +105,17 @@ FLOWS: dict[str, dict[str, Any]] = {
 FLOWS["failures"]["preprocessor_module"]["value"]["content"] = json.dumps([{"result": {"k": "p"}}])
 
 
+EACH_WRITE = [
+    *(pytest.param("sqlite", name) for name in FLOWS),
+    *(
+        pytest.param("postgresql", name, marks=[pytest.mark.engine, *long])
+        for name in FLOWS
+        for long in ([] if name == "side by side" else [pytest.mark.long],)
+    ),
+]
+"""On which database which flow: all, but some of them among the long tests only."""
+
+
 def lived(order: Order) -> int | None:
     """Live a life; how the process ended."""
     process = PROCESSES.Process(target=live, args=(order,))
@@ -202,7 +213,7 @@ def kills(tmp_path: Path, fresh_database: Fresh) -> Kills:
     return Kills(tmp_path, fresh_database)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(("fresh_database", "name"), EACH_WRITE, indirect=["fresh_database"])
 def test_killed_at_each_write(kills: Kills, name: str) -> None:
     """The result is the undisturbed one; what had ended does not run again; nothing is left over."""
     writes = UNDISTURBED[name][0]["writes"]
