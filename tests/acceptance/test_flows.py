@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.service import TOKEN, RealService
+from tests.databases import fresh
 from tests.docs import ROOT
+from tests.servers.database import DatabaseServer
 
 pytestmark = pytest.mark.engine
 KIT = ROOT / "tests" / "conformance" / "run_openflow.py"
@@ -20,6 +22,26 @@ NEED = "wmill"
 
 @pytest.mark.timeout(900)
 def test_every_conformance_case_of_flows_passes(service: RealService) -> None:
+    passes_every_case(service)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_conformance_case_of_flows_passes_on_postgresql(
+    tmp_path: Path, postgresql_server: DatabaseServer
+) -> None:
+    with fresh(postgresql_server) as url:
+        service = RealService(tmp_path / "data", EXECUTOR_DATABASE_URL=url)
+        service.folder.mkdir()
+        try:
+            service.start()
+            passes_every_case(service)
+        finally:
+            service.close()
+
+
+def passes_every_case(service: RealService) -> None:
+    """The kit says so, and has tried them all."""
     command = [
         sys.executable, str(KIT), "--base-url", f"http://127.0.0.1:{service.port}", "--token", TOKEN,
         "--skip-requires", NEED, "--jobs", "4", "--timeout", "180",
