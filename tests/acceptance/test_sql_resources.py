@@ -47,7 +47,9 @@ def test_scripts_name_their_servers_in_their_text(service: RealService) -> None:
     steps = [
         step("pg", "postgresql", "-- database f/sql/pg", "select 1 as n, current_user::text as who"),
         step("my", "mysql", "  --  database f/sql/my  ", "select 2 as n"),
-        step("duck", "duckdb", "attach '$res:f/sql/pg' as pg (type postgres);", "select 3 as n from pg.ducks"),
+        step(
+            "duck", "duckdb", "attach '$res:f/sql/pg' as pg (type postgres);", "select 3 as n from pg.ducks"
+        ),
     ]
     found = {}
     for one in steps[:2]:
