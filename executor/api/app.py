@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from executor import __version__
 from executor.api import (
     approvals,
+    cancel,
     deployed,
     flows,
     instance,
@@ -51,6 +52,7 @@ def build(service: Service) -> FastAPI:
     in_workspace.include_router(flows.router, tags=["flows"])
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])
+    in_workspace.include_router(cancel.router, tags=["jobs"])
     in_workspace.include_router(listing.router, tags=["lists"])
     in_workspace.include_router(approvals.router, tags=["approvals"])
     in_workspace.include_router(approvals.open_router, tags=["approvals"])

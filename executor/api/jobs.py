@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from executor.api.body import described, read_model
-from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.context import Context, Ctx, InWorkspace
 from executor.api.logs import whole_log
-from executor.api.models import CancelRequest, job_members
+from executor.api.models import job_members
 from executor.errors import CallerError, NotFound
 from executor.jobs import store
 from executor.jobs.job import Job
@@ -108,19 +107,6 @@ async def get_result_maybe(id: UUID, workspace: InWorkspace, ctx: Ctx, get_start
     if get_started:
         members["started"] = (await ctx.desk.get(workspace.id, str(id))).state == "running"
     return Response(json_object(members, {}), media_type=JSON)
-
-
-@router.post(
-    "/jobs_u/queue/cancel/{id}",
-    response_class=PlainTextResponse,
-    summary="Cancel a job",
-    openapi_extra=described(CancelRequest, required=False),
-)
-async def cancel(id: UUID, request: Request, workspace: InWorkspace, user: Caller, ctx: Ctx) -> Response:
-    """End a queued job at once and a running one soon; a completed one stays as it is."""
-    asked = await read_model(request, CancelRequest, ctx.settings.request_mb, optional=True)
-    await ctx.desk.cancel(workspace.id, str(id), user, asked.reason or "no reason given")
-    return PlainTextResponse(str(id))
 
 
 @router.post("/jobs/completed/delete/{id}", summary="Forget what a completed job was given and gave")

@@ -58,6 +58,9 @@ class Walks(Protocol):
     async def take_up(self, run_id: str) -> None:
         """There is news for a run: an event, or a cancellation."""
 
+    def drop(self, run_id: str) -> None:
+        """A run was ended over its walk's head: the walk is over, and what was held for the run."""
+
     async def store(self, run_id: str) -> None:
         """Whatever a run's walk has told of can be read from the database when this returns."""
 
