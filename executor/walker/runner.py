@@ -276,6 +276,7 @@ class Activation:
         write = self._desk.database.write
         await insist(partial(write, runs.finish, self.run, batch, ending, status, forgotten(flow), now_us()))
         self._desk.early_results.pop(self.run.id, None)
+        self._around.run_ended(self.run.id)
         telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
 
     async def _is_cached(self, world: RunWorld, flow: Flow) -> bool:
