@@ -22,6 +22,7 @@ from executor.api.runs import fields_of_run
 from executor.errors import BadInput
 from executor.flows.document import with_ids
 from executor.flows.schema import apply_schema
+from executor.jobs import cancelling
 from executor.jobs.desk import Completed, Early
 from executor.jobs.job import NewJob, as_us, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
@@ -103,18 +104,25 @@ async def run_wait_result_preview_flow(
 async def answer_at_end(request: Request, ctx: Context, new: NewJob, user: str) -> Response:
     """Submit a job and answer its result."""
     created = await ctx.desk.submit(new)
-    done = await _wait(request, ctx, new, user, cancel=created)
+    return await answer_of(request, ctx, new.workspace_id, new.id, user if created else None)
+
+
+async def answer_of(
+    request: Request, ctx: Context, workspace_id: str, job_id: str, starter: str | None = None
+) -> Response:
+    """Wait for a job and answer its result; one that `starter` began ends if that client leaves."""
+    done = await _wait(request, ctx, workspace_id, job_id, starter)
     if done is None:
         waited = ctx.settings.wait_s
-        return problem(504, f"job {new.id} has not ended after {waited:g} s; it goes on", job_id=new.id)
+        return problem(504, f"job {job_id} has not ended after {waited:g} s; it goes on", job_id=job_id)
     return answer(done)
 
 
 async def _wait(
-    request: Request, ctx: Context, new: NewJob, user: str, *, cancel: bool
+    request: Request, ctx: Context, workspace_id: str, job_id: str, starter: str | None
 ) -> Completed | Early | None:
     """The job's end; None when it takes too long, or when the client has left."""
-    waiting = asyncio.create_task(ctx.desk.wait_early(new.workspace_id, new.id))
+    waiting = asyncio.create_task(ctx.desk.wait_early(workspace_id, job_id))
     leaving = asyncio.create_task(_left(request))
     try:
         await asyncio.wait(
@@ -122,10 +130,10 @@ async def _wait(
         )
         if waiting.done():
             return waiting.result()
-        if leaving.done() and cancel and not ctx.desk.closed:
-            await ctx.desk.cancel(
-                new.workspace_id, new.id, user, "the client that waited for it disconnected"
-            )
+        if leaving.done() and starter is not None and not ctx.desk.closed:
+            why = "the client that waited for it disconnected"
+            job = await ctx.desk.get(workspace_id, job_id)
+            await cancelling.cancel(ctx.desk, job, starter, why)
         return None
     finally:
         waiting.cancel()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import local_service
 from tests.flows.running import Flows, script
+from tests.service import local_service
 from tests.shared.bench import everything_in, gone, loops_below, mounts_below
 
 pytestmark = [
