@@ -22,8 +22,8 @@ from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.library.flows import flow_at
 from executor.api.library.scripts import script_at, script_version
-from executor.api.runs import fields_of_run
-from executor.api.submit import FAILED, answer_at_end, answer_of, args_json, request_hash, scheduled_for
+from executor.api.runs import fields_of_run, request_hash, scheduled_for
+from executor.api.submit import FAILED, answer_at_end, answer_of, args_json
 from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
 from executor.jobs import store

@@ -105,7 +105,7 @@ async def get_result_maybe(id: UUID, workspace: InWorkspace, ctx: Ctx, get_start
         return Response(json_object(members, {"result": done.result}), media_type=JSON)
     members = {"completed": False, "success": None, "result": None}
     if get_started:
-        members["started"] = (await ctx.desk.get(workspace.id, str(id))).state == "running"
+        members["started"] = (await ctx.desk.get(workspace.id, str(id))).has_started
     return Response(json_object(members, {}), media_type=JSON)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from executor.api.answers import answer
@@ -16,21 +13,20 @@ from executor.api.body import described, read_model
 from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.flows import check_restart
-from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
-from executor.api.problems import problem, shown
-from executor.api.runs import fields_of_run
+from executor.api.models import PreviewFlowRequest, PreviewRequest, RunParameters, RunQuery
+from executor.api.problems import problem
+from executor.api.runs import fields_of_run, request_hash, scheduled_for
 from executor.errors import BadInput
 from executor.flows.document import with_ids
 from executor.flows.schema import apply_schema
 from executor.jobs import cancelling
 from executor.jobs.desk import Completed, Early
-from executor.jobs.job import NewJob, as_us, new_id, now_us
+from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()
 
-RunParameters = Annotated[RunQuery, Query()]
 FAILED: dict[int | str, dict[str, Any]] = {
     500: {
         "description": 'The job failed; the body is `{"error": {name, message, reason, …}}`.',
@@ -192,6 +188,7 @@ async def _new_run(
         args = apply_schema(asked.input_schema, args, check=query.checks_args(workspace))
     now = now_us()
     job_id = str(query.job_id) if query.job_id else new_id()
+    again = None if asked.restarted_from is None else asked.restarted_from.model_dump_json()
     return NewJob(
         id=job_id,
         workspace_id=workspace.id,
@@ -207,8 +204,7 @@ async def _new_run(
         path=asked.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
-        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args),
-        restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
+        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args, restarted_from=again),
     )
 
 
@@ -222,25 +218,3 @@ def args_json(args: dict[str, Any]) -> bytes:
             field="args",
             remedy="send it as a string",
         ) from None
-
-
-def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:
-    """What makes two submissions the same request: everything but the id and the credentials."""
-    asked = query.model_dump(mode="json", exclude={"job_id", "token"})
-    return hashlib.sha256(compact_json({**said, "query": asked})).hexdigest()
-
-
-def scheduled_for(query: RunQuery, now: int) -> int:
-    """When the job is due, in microseconds; `now` at the earliest. Raises BadInput."""
-    if query.scheduled_in_secs is not None:
-        return now + query.scheduled_in_secs * 1_000_000
-    if query.scheduled_for is None:
-        return now
-    when = as_us(query.scheduled_for)
-    if when > as_us(datetime(9000, 1, 1)):
-        raise BadInput(
-            f"scheduled_for: {shown(str(query.scheduled_for))} is too far away",
-            field="scheduled_for",
-            remedy="use a year below 9000",
-        )
-    return max(now, when)

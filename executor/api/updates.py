@@ -81,7 +81,7 @@ async def _update(
     """
     job = await ctx.desk.get(workspace.id, job_id)
     members: dict[str, Any] = {
-        "running": job.state == "running",
+        "running": job.state != "completed" and job.has_started,
         "completed": job.state == "completed",
         "mem_peak": None if job.memory_peak_bytes is None else job.memory_peak_bytes // 1024,
         "progress": job.progress,
