@@ -48,7 +48,7 @@ async def test_a_restart_is_a_submission_like_others(service: LocalService) -> N
     for _ in range(2):
         response = await restart(service, run["id"], job_id=job_id, tag="again")
         assert (response.status_code, response.text) == (201, job_id)
-        again = await service.ended(job_id)
+    again = await service.ended(job_id)
     assert (again["result"], again["tag"], again["args"]) == (2, "again", {"x": 1})
     assert len((await service.get("jobs/list", job_kinds="flowpreview")).json()) == 2
     other = await restart(service, again["id"], job_id=job_id)
