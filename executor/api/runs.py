@@ -25,23 +25,22 @@ def fields_of_run(
     workspace_id: str,
     path: str | None,
     args: dict[str, Any],
-    *,
-    restarted_from: str | None = None,
+    restarted_from: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fields of a run's NewJob that follow from the flow; `value` is its document as it was handed in.
 
-    `restarted_from` is JSON. Who restarts a run wants its steps to run, so that no kept result stands for it.
+    A restarted run neither uses nor leaves a kept result: it is asked for because it is to run.
     """
-    is_cached = bool(flow.cache_ttl) and restarted_from is None
+    keeps = bool(flow.cache_ttl) and restarted_from is None
     return {
         "language": "",
         "role": "run",
         "run_id": run_id,
         "run_path": "",
         "priority": flow.priority or 0,
-        "cache_key": _cache_key(path, value, args) if is_cached else None,
-        "cache_ttl_s": (int(flow.cache_ttl) or None) if is_cached else None,
-        "restarted_from": restarted_from,
+        "cache_key": _cache_key(path, value, args) if keeps else None,
+        "cache_ttl_s": (int(flow.cache_ttl) or None) if keeps else None,
+        "restarted_from": None if restarted_from is None else compact_json(dict(restarted_from)).decode(),
         "flow_status": first_status(flow).text,
         **_concurrency(flow, workspace_id, path, args),
     }
