@@ -26,7 +26,7 @@ router = APIRouter()
 PING_S = 5.0
 STREAM_S = 30.0
 FLOW_PAUSE_S = 0.1
-"""Between two looks at a flow, in which many steps may have news at once."""
+"""At least, between two looks at a flow, in which many steps may have news at once."""
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -152,7 +152,9 @@ async def _following(
     told: tuple[Any, ...] = ()
     while True:
         news.clear()
+        began = time.monotonic()
         update = await _update(ctx, workspace, job.id, want, whole_log_first=True)
+        cost = time.monotonic() - began
         if update.next != want or update.facts != told:
             yield _event({"type": "update", **update.members}, update.raw)
         if update.state == "completed" and not update.has_more:
@@ -167,7 +169,7 @@ async def _following(
         if not await _happens(news, min(PING_S, left)):
             yield _event({"type": "ping"})
         elif job.is_flow:
-            await asyncio.sleep(FLOW_PAUSE_S)
+            await asyncio.sleep(max(FLOW_PAUSE_S, 3 * cost))
 
 
 async def _happens(news: asyncio.Event, within_s: float) -> bool:

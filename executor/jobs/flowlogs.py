@@ -92,9 +92,10 @@ def _sections(connection: Connection, flow: Job, *, everything: bool) -> list[Se
     found = [Section(flow.id, "", *own[flow.id])] if flow.id in own else []
     if flow.deleted:
         return found
+    counts = (jobs.c.role == "script") | (jobs.c.state != "completed")
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.run_path, jobs.c.role, jobs.c.state, jobs.c.language).where(inside)
-    )
+        select(jobs.c.id, jobs.c.run_path, jobs.c.role, jobs.c.state, jobs.c.language).where(inside, counts)
+    ).all()
     in_order = sorted(rows, key=lambda row: _key(row.run_path))
     shown = in_order if everything else _settled(in_order)
     beneath = flow.run_path or ""
@@ -149,7 +150,7 @@ def _lengths(connection: Connection, ids: Select[Any]) -> dict[str, tuple[int, b
             ),
         )
     )
-    return {row.job_id: (row.chars, row.last in ("\n", "")) for row in rows}
+    return {row.job_id: (row.chars, row.last in ("\n", "")) for row in rows.all()}
 
 
 def _logs(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
@@ -169,6 +170,7 @@ def _logs(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
 # ------------------------------------------------------------ places
 
 _SEGMENT = re.compile(r"(\d+):(.*)")
+_INDEX, _ATTEMPT, _NUMBER = re.compile(r"^\d+:"), re.compile(r"#(\d+)"), re.compile(r"(\d+)")
 _FIRST, _MODULE, _LAST = 0, 1, 2
 
 
@@ -184,13 +186,15 @@ def _segment_key(segment: str) -> tuple[int, int, tuple[Any, ...]]:
 
 
 def _natural(text: str) -> tuple[Any, ...]:
-    parts = re.split(r"(\d+)", text.replace("#", "~"))  # "~" sorts behind "[" and "."
+    parts = _NUMBER.split(text.replace("#", "~"))  # "~" sorts behind "[" and "."
     return tuple(int(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _headline(row: Any, beneath: str) -> str:
     """As `--- STEP loop[3]/a (python3), job 0b2c… ---`."""
     segments = row.run_path.removeprefix(beneath).split("/")[1:]
-    names = [re.sub(r"#(\d+)", r" (retry \1)", re.sub(r"^\d+:", "", segment)) for segment in segments]
-    label = "".join(c if c.isprintable() else "?" for c in unquote("/".join(names)))
+    names = [_ATTEMPT.sub(r" (retry \1)", _INDEX.sub("", segment)) for segment in segments]
+    label = unquote("/".join(names))
+    if not label.isprintable():
+        label = "".join(c if c.isprintable() else "?" for c in label)
     return f"--- STEP {label} ({row.language}), job {row.id} ---\n"
