@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select
 
 from executor.jobs import store
 from executor.jobs.job import Job
@@ -92,17 +92,17 @@ def _sections(connection: Connection, flow: Job, *, everything: bool) -> list[Se
     found = [Section(flow.id, "", *own[flow.id])] if flow.id in own else []
     if flow.deleted:
         return found
-    counts = (jobs.c.role == "script") | (jobs.c.state != "completed")
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.run_path, jobs.c.role, jobs.c.state, jobs.c.language).where(inside, counts)
-    ).all()
+    has_log = exists().where(job_output.c.job_id == jobs.c.id, job_output.c.kind == "log")
+    counts = or_(jobs.c.role == "script", jobs.c.state != "completed", has_log)
+    columns = (jobs.c.id, jobs.c.run_path, jobs.c.role, jobs.c.state, jobs.c.language, jobs.c.kind)
+    rows = connection.execute(select(*columns).where(inside, counts)).all()
     in_order = sorted(rows, key=lambda row: _key(row.run_path))
     shown = in_order if everything else _settled(in_order)
     beneath = flow.run_path or ""
     return found + [
         Section(row.id, _headline(row, beneath), *lengths.get(row.id, (0, True)))
         for row in shown
-        if row.role == "script"
+        if row.role == "script" or row.id in lengths  # the walk may have words on a step of its own
     ]
 
 
@@ -197,4 +197,4 @@ def _headline(row: Any, beneath: str) -> str:
     label = unquote("/".join(names))
     if not label.isprintable():
         label = "".join(c if c.isprintable() else "?" for c in label)
-    return f"--- STEP {label} ({row.language}), job {row.id} ---\n"
+    return f"--- STEP {label} ({row.language or row.kind}), job {row.id} ---\n"
