@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from functools import partial
 
 import uvicorn
 from sqlalchemy import Connection, text
+from starlette.datastructures import State
 
 from executor import datadir, telemetry
 from executor.api.app import build
@@ -66,17 +68,21 @@ class Service:
         return cls(settings, token, is_new, runtimes)
 
     def serve(self) -> None:
-        """Serve HTTP until SIGTERM or SIGINT; running jobs may end first, for `drain_s` seconds."""
+        """Serve HTTP until SIGTERM or SIGINT; running jobs may end first, for `drain_s` seconds.
+
+        Raises ExecutorError when it cannot start.
+        """
+        app = build(self.running)
         config = uvicorn.Config(
-            build(self.running),
+            app,
             host=self.settings.host,
             port=self.settings.port,
             log_level="warning",
             timeout_graceful_shutdown=int(self.settings.drain_s) + 1,
-            lifespan="on",
+            lifespan="off",  # it would turn a wrong setting into a traceback; see Server.serve
             access_log=False,
         )
-        Server(config, self).run()
+        Server(config, self, app.state).run()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Context]:
@@ -208,9 +214,17 @@ class Service:
 class Server(uvicorn.Server):
     """uvicorn, told to drain the worker as soon as the signal comes, not after the last request."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, state: State) -> None:
         super().__init__(config)
         self._service = service
+        self._state = state
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve while the service's parts run; signals are ours from the first part's start to the last one's end."""
+        with self.capture_signals():
+            async with self._service.running() as context:
+                self._state.context = context
+                await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Called in the signal handler: stop taking jobs, then let the requests finish.

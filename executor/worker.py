@@ -16,7 +16,7 @@ from functools import partial
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, Reason, Unavailable
 from executor.jobs import store
-from executor.jobs.desk import Desk
+from executor.jobs.desk import Desk, log_of_run
 from executor.jobs.ending import Ending, canceled, ending, infrastructure
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, now_us
@@ -163,7 +163,10 @@ class Worker:
     async def _run(self, job: Job, args: bytes) -> None:
         """See a leased job to its end, or give the lease back."""
         telemetry.jobs_running.inc()
-        live = self._desk.live[job.id] = LiveJob(job.id, lambda: self._desk.changed(job.id))
+        changed = self._desk.changed
+        of_run = log_of_run(job.run_id or job.id)
+        live = LiveJob(job.id, lambda: changed(job.id), lambda: changed(of_run))
+        self._desk.live[job.id] = live
         keeping = asyncio.create_task(live.keep(self._desk.database))
         try:
             word = await self._one_run(job, args, live)
@@ -175,7 +178,8 @@ class Worker:
         finally:
             keeping.cancel()
             self._desk.live.pop(job.id, None)
-            self._desk.changed(job.id)
+            changed(job.id)
+            changed(of_run)
             self.unreserve(job.workspace_id)
             telemetry.jobs_running.dec()
 

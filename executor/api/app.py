@@ -10,7 +10,9 @@ from fastapi_offline import FastAPIOffline
 
 from executor import __version__
 from executor.api import (
+    absent,
     approvals,
+    cancel,
     deployed,
     flows,
     instance,
@@ -21,6 +23,7 @@ from executor.api import (
     states,
     submit,
     updates,
+    users,
     workspaces,
 )
 from executor.api.approve import routes as approve
@@ -29,13 +32,36 @@ from executor.api.context import Context
 Service = Callable[[], AbstractAsyncContextManager[Context]]
 """Starts the service's parts when entered, and stops them when left."""
 
+ABOUT = """
+Runs scripts, each in its own fresh, hardened container, and flows of them (OpenFlow), durably.
+
+* A script: `POST /api/w/{workspace}/jobs/run_wait_result/preview`
+* A flow: `POST /api/w/{workspace}/jobs/run/preview_flow`, then `jobs_u/getupdate_sse/{id}` to follow it
+* What is stored: `scripts/create`, `flows/create`, then `jobs/run/p/{path}`, `jobs/run/f/{path}`
+
+Send the admin token as `Authorization: Bearer TOKEN`.
+"""
+TAGS = {
+    "instance": "The service itself: health, version, languages.",
+    "workspaces": "Workspaces and their policies.",
+    "submitting": "Running scripts and flows, at once or with the result awaited.",
+    "jobs": "Single jobs, scripts' and flows': their state, log, result; following and cancelling them.",
+    "lists": "Jobs by what they have in common.",
+    "flows": "Flows: stored by path; runs restarted, results of their steps.",
+    "approvals": "Links with which people, without a token, approve what a flow waits for.",
+    "scripts": "Scripts stored by path, in versions.",
+    "variables": "Texts that scripts and flows use, also secret ones.",
+    "resources": "JSON values that scripts and flows use, such as connections.",
+}
+
 
 def build(service: Service) -> FastAPI:
     """The application; `service` gives its context for as long as it runs."""
     app = FastAPIOffline(
         title="executor",
         version=__version__,
-        description="Runs scripts, each in its own fresh, hardened container.",
+        description=ABOUT,
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         lifespan=_with_context(service),
     )
     problems.install(app)
@@ -51,10 +77,13 @@ def build(service: Service) -> FastAPI:
     in_workspace.include_router(flows.router, tags=["flows"])
     in_workspace.include_router(updates.router, tags=["jobs"])
     in_workspace.include_router(jobs.router, tags=["jobs"])
+    in_workspace.include_router(cancel.router, tags=["jobs"])
     in_workspace.include_router(listing.router, tags=["lists"])
     in_workspace.include_router(approvals.router, tags=["approvals"])
     in_workspace.include_router(approvals.open_router, tags=["approvals"])
     in_workspace.include_router(states.router, tags=["jobs"])
+    in_workspace.include_router(users.router, tags=["instance"])
+    in_workspace.include_router(absent.router)
     api.include_router(in_workspace)
     app.include_router(api)
     return app

@@ -9,15 +9,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from executor.api.arguments import DESCRIBED, ArgsParameters, ArgsQuery, arguments, event, read_payload
+from executor.api.arguments import (
+    DESCRIBED,
+    ArgsParameters,
+    ArgsQuery,
+    Payload,
+    arguments,
+    event,
+    read_payload,
+)
 from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.library.flows import flow_at
 from executor.api.library.scripts import script_at, script_version
-from executor.api.runs import fields_of_run
-from executor.api.submit import FAILED, answer_at_end, args_json, request_hash, scheduled_for
+from executor.api.runs import fields_of_run, request_hash, scheduled_for
+from executor.api.submit import FAILED, answer_at_end, answer_of, args_json
 from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
+from executor.jobs import store
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import Limits, check_limit, compact_json, resolve_limits
 from executor.workspace.flows import StoredFlow
@@ -52,86 +61,128 @@ WAIT_GET: dict[str, Any] = {"responses": FAILED}
 @router.post("/jobs/run/p/{path:path}", summary="Run the script at a path", **RUN)
 async def run_script(path: str, asked: Asked) -> Response:
     """Its latest version; answers the job's id at once."""
-    return await _submit(asked, await _job_at(path, asked))
+    return await _submit(asked, {"script": path})
 
 
 @router.post("/jobs/run/h/{hash}", summary="Run a version of a script", **RUN)
 async def run_version(hash: str, asked: Asked) -> Response:
     """As `jobs/run/p`, but exactly this version, also one that was replaced."""
-    return await _submit(asked, await _job_of(hash, asked))
+    return await _submit(asked, {"version": hash.lower()})
 
 
 @router.post("/jobs/run/f/{path:path}", summary="Run the flow at a path", **RUN)
 async def run_flow(path: str, asked: Asked) -> Response:
     """Its latest version; answers the run's id at once."""
-    return await _submit(asked, await _run_at(path, asked))
+    return await _submit(asked, {"flow": path})
 
 
 @router.post("/jobs/run_wait_result/p/{path:path}", summary="Run the script at a path and wait", **WAIT)
 async def wait_for_script(path: str, asked: Asked) -> Response:
     """As `jobs/run/p`, but answer the result; a client that leaves cancels the job."""
-    return await _answer(asked, await _job_at(path, asked))
+    return await _answer(asked, {"script": path})
 
 
 @router.get("/jobs/run_wait_result/p/{path:path}", summary="Run the script at a path and wait", **WAIT_GET)
 async def get_script(path: str, asked: Asked) -> Response:
     """As the POST; the arguments are in the query."""
-    return await _answer(asked, await _job_at(path, asked))
+    return await _answer(asked, {"script": path})
 
 
 @router.post("/jobs/run_wait_result/h/{hash}", summary="Run a version of a script and wait", **WAIT)
 async def wait_for_version(hash: str, asked: Asked) -> Response:
     """As `jobs/run/h`, but answer the result; a client that leaves cancels the job."""
-    return await _answer(asked, await _job_of(hash, asked))
+    return await _answer(asked, {"version": hash.lower()})
 
 
 @router.post("/jobs/run_wait_result/f/{path:path}", summary="Run the flow at a path and wait", **WAIT)
 async def wait_for_flow(path: str, asked: Asked) -> Response:
     """As `jobs/run/f`, but answer the result; a client that leaves cancels the run."""
-    return await _answer(asked, await _run_at(path, asked))
+    return await _answer(asked, {"flow": path})
 
 
 @router.get("/jobs/run_wait_result/f/{path:path}", summary="Run the flow at a path and wait", **WAIT_GET)
 async def get_flow(path: str, asked: Asked) -> Response:
     """As the POST; the arguments are in the query."""
-    return await _answer(asked, await _run_at(path, asked))
+    return await _answer(asked, {"flow": path})
 
 
-async def _submit(asked: Call, new: NewJob) -> Response:
+async def _submit(asked: Call, what: dict[str, str]) -> Response:
+    sent = await _sent(asked, what)
+    if (known := await _known(asked, sent)) is not None:
+        return PlainTextResponse(known, 201)
+    new = await _new(asked, sent)
     await asked.ctx.desk.submit(new)
     return PlainTextResponse(new.id, 201)
 
 
-async def _answer(asked: Call, new: NewJob) -> Response:
-    return await answer_at_end(asked.request, asked.ctx, new, asked.user)
+async def _answer(asked: Call, what: dict[str, str]) -> Response:
+    sent = await _sent(asked, what)
+    if (known := await _known(asked, sent)) is not None:
+        return await answer_of(asked.request, asked.ctx, asked.workspace.id, known)
+    return await answer_at_end(asked.request, asked.ctx, await _new(asked, sent), asked.user)
+
+
+# ------------------------------------------------------------ what was sent
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the request runs (a `script`, a `version` or a `flow`), with what, and what tells it from others."""
+
+    what: dict[str, str]
+    payload: Payload
+    args: dict[str, Any]
+    hash: str
+
+
+async def _sent(asked: Call, what: dict[str, str]) -> Sent:
+    """The request, read; nothing that is stored is looked at. Raises BadInput and TooLarge."""
+    request, query = asked.request, asked.query
+    payload = await read_payload(request, query, asked.ctx.settings.request_mb)
+    args = arguments(request, query, payload)
+    own = ("job_id", "token")
+    parameters = {name: text for name, text in request.query_params.items() if name not in own}
+    return Sent(what, payload, args, request_hash({**what, "args": args, "parameters": parameters}, query))
+
+
+async def _known(asked: Call, sent: Sent) -> str | None:
+    """The job of this very request, sent before: it is the answer, whatever was stored or archived since.
+
+    Raises Conflict if its `job_id` was used for another request.
+    """
+    if asked.query.job_id is None:
+        return None
+    job_id = str(asked.query.job_id)
+    read = asked.ctx.desk.database.read
+    return job_id if await read(store.is_stored, job_id, asked.workspace.id, sent.hash) else None
+
+
+async def _new(asked: Call, sent: Sent) -> NewJob:
+    """The request as a job to be; raises NotFound, and BadInput naming what is wrong."""
+    match sent.what:
+        case {"script": path}:
+            return _new_job(asked, sent, await script_at(path, asked.workspace, asked.ctx))
+        case {"version": hash}:
+            return _new_job(asked, sent, await script_version(hash, asked.workspace, asked.ctx))
+        case {"flow": path}:
+            return _new_run(asked, sent, await flow_at(path, asked.workspace, asked.ctx))
+        case _:
+            raise AssertionError(f"BUG: nothing runs {sent.what}")
 
 
 # ------------------------------------------------------------ scripts
 
 
-async def _job_at(path: str, asked: Call) -> NewJob:
-    script = await script_at(path, asked.workspace, asked.ctx)
-    return await _new_job(asked, script, {"script": path})
-
-
-async def _job_of(hash: str, asked: Call) -> NewJob:
-    script = await script_version(hash, asked.workspace, asked.ctx)
-    return await _new_job(asked, script, {"version": script.hash})
-
-
-async def _new_job(asked: Call, script: ScriptVersion, what: dict[str, Any]) -> NewJob:
-    """The script as a job to be; raises BadInput naming what is wrong."""
-    query, ctx = asked.query, asked.ctx
-    runtime = runtime_of(script.language, ctx)
-    payload = await read_payload(asked.request, query, ctx.settings.request_mb)
-    args = arguments(asked.request, query, payload)
-    args = _checked(asked, script.schema, args)
+def _new_job(asked: Call, sent: Sent, script: ScriptVersion) -> NewJob:
+    """A script's version as a job to be; raises BadInput naming what is wrong."""
+    query = asked.query
+    runtime = runtime_of(script.language, asked.ctx)
     return NewJob(
-        **_common(asked, {**what, "args": args}),
+        **_common(asked, sent),
         kind="script",
         language=runtime.name,
         content=script.content,
-        args=args_json(args),
+        args=args_json(_checked(asked, script.schema, sent.args)),
         limits=_limits(asked, script.timeout_s),
         tag=query.tag or script.tag or runtime.name,
         path=script.path,
@@ -154,22 +205,18 @@ def _limits(asked: Call, timeout_s: float | None) -> Limits:
 # ------------------------------------------------------------ flows
 
 
-async def _run_at(path: str, asked: Call) -> NewJob:
-    """The flow at a path as a run to be; raises NotFound, and BadInput naming what is wrong."""
+def _new_run(asked: Call, sent: Sent, stored: StoredFlow) -> NewJob:
+    """A flow as a run to be; raises BadInput naming what is wrong."""
     query, ctx = asked.query, asked.ctx
-    stored = await flow_at(path, asked.workspace, ctx)
     value = json.loads(stored.value)
     if query.skip_preprocessor:
         value.pop("preprocessor_module", None)
     flow = flow_of(value, ctx)
-    payload = await read_payload(asked.request, query, ctx.settings.request_mb)
     if flow.preprocessor_module is not None:
-        args = event(asked.request, payload)
-        said = {"event": {**args["event"], "headers": None}}  # a repeated request's may differ
+        args = event(asked.request, sent.payload)
     else:
-        args = _checked(asked, stored.schema, arguments(asked.request, query, payload))
-        said = args
-    common = _common(asked, {"flow": path, "args": said})
+        args = _checked(asked, stored.schema, sent.args)
+    common = _common(asked, sent)
     return NewJob(
         **common,
         kind="flow",
@@ -196,13 +243,13 @@ def _checked(asked: Call, schema: str | None, args: dict[str, Any]) -> dict[str,
     return apply_schema(json.loads(schema), args, check=asked.query.checks_args(asked.workspace))
 
 
-def _common(asked: Call, said: dict[str, Any]) -> dict[str, Any]:
-    """What any job says of the request that it comes from; `said` tells it from another request."""
+def _common(asked: Call, sent: Sent) -> dict[str, Any]:
+    """What any job says of the request that it comes from."""
     query, now = asked.query, now_us()
     return {
         "id": str(query.job_id) if query.job_id else new_id(),
         "workspace_id": asked.workspace.id,
-        "request_hash": request_hash(said, query),
+        "request_hash": sent.hash,
         "created_by": asked.user,
         "created_at": now,
         "scheduled_for": scheduled_for(query, now),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,9 +12,10 @@ from fastapi.responses import PlainTextResponse
 
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.jobs import JSON
+from executor.api.models import RunParameters, RunQuery
+from executor.api.runs import fields_of_run, request_hash, scheduled_for
 from executor.errors import BadInput, NotFound
 from executor.flows.document import BranchAll, Flow, FlowLimits, ForLoop, read_flow
-from executor.flows.walk import first_status
 from executor.jobs import runs, store
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import compact_json
@@ -28,9 +30,11 @@ router = APIRouter()
     response_class=PlainTextResponse,
     summary="Run a flow again from one of its steps",
 )
-async def restart(id: UUID, step: str, workspace: InWorkspace, user: Caller, ctx: Ctx) -> Response:
+async def restart(
+    id: UUID, step: str, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
+) -> Response:
     """A new run of the same flow and input; what came before the step is taken over."""
-    return await _restart(ctx, workspace, user, str(id), step, None)
+    return await _restart(ctx, workspace, query, user, Place(str(id), step, None))
 
 
 @router.post(
@@ -40,47 +44,50 @@ async def restart(id: UUID, step: str, workspace: InWorkspace, user: Caller, ctx
     summary="Run a flow again from a branch or an iteration of one of its steps",
 )
 async def restart_within(
-    id: UUID, step: str, n: int, workspace: InWorkspace, user: Caller, ctx: Ctx
+    id: UUID, step: str, n: int, workspace: InWorkspace, query: RunParameters, user: Caller, ctx: Ctx
 ) -> Response:
     """As without `n`; the step's branches or iterations before number `n` are taken over too."""
-    return await _restart(ctx, workspace, user, str(id), step, n)
+    return await _restart(ctx, workspace, query, user, Place(str(id), step, n))
 
 
-async def _restart(
-    ctx: Context, workspace: Workspace, user: str, origin: str, step: str, n: int | None
-) -> Response:
-    job = await ctx.desk.get(workspace.id, origin)
-    restarted_from = {"flow_job_id": origin, "step_id": step, "branch_or_iteration_n": n}
+@dataclass(frozen=True)
+class Place:
+    """From where a run goes on; as clients write it."""
+
+    flow_job_id: str
+    step_id: str
+    branch_or_iteration_n: int | None
+
+
+async def _restart(ctx: Context, workspace: Workspace, query: RunQuery, user: str, place: Place) -> Response:
+    job = await ctx.desk.get(workspace.id, place.flow_job_id)
     if job.role != "run":
         raise BadInput(
-            f"id: job {origin} is no flow run", field="id", remedy="name the run, not one of its jobs"
+            f"id: job {job.id} is no flow run", field="id", remedy="name the run, not one of its jobs"
         )
-    flow = read_flow(
-        json.loads(job.content), languages=ctx.runtimes.canonical, limits=FlowLimits.of(ctx.settings)
-    )
-    await check_restart(ctx, workspace, flow, restarted_from)
+    value = json.loads(job.content)
+    limits = FlowLimits.of(ctx.settings)
+    flow = read_flow(value, languages=ctx.runtimes.canonical, limits=limits)
+    await check_restart(ctx, workspace, flow, vars(place))
+    args = await ctx.desk.database.read(store.args, job.id)
     now = now_us()
-    run_id = new_id()
+    run_id = str(query.job_id) if query.job_id else new_id()
     new = NewJob(
         id=run_id,
         workspace_id=workspace.id,
         kind=job.kind,
-        language="",
         content=job.content,
-        args=await ctx.desk.database.read(store.args, origin),
+        args=args,
         limits=job.limits,
-        request_hash="",
+        request_hash=request_hash({"restart": vars(place)}, query),
         created_by=user,
         created_at=now,
-        scheduled_for=now,
-        tag=job.tag,
+        scheduled_for=scheduled_for(query, now),
+        tag=query.tag or job.tag,
         path=job.path,
-        role="run",
-        run_id=run_id,
-        run_path="",
-        priority=job.priority,
-        restarted_from=compact_json(restarted_from).decode(),
-        flow_status=first_status(flow).text,
+        parent_job=str(query.parent_job) if query.parent_job else None,
+        root_job=str(query.root_job) if query.root_job else None,
+        **fields_of_run(flow, value, run_id, workspace.id, job.path, json.loads(args), vars(place)),
     )
     await ctx.desk.submit(new)
     return PlainTextResponse(run_id, 201)

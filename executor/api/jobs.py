@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from executor.api.body import described, read_model
-from executor.api.context import Caller, Context, Ctx, InWorkspace
-from executor.api.models import CancelRequest, job_members
+from executor.api.context import Context, Ctx, InWorkspace
+from executor.api.logs import whole_log
+from executor.api.models import job_members
 from executor.errors import CallerError, NotFound
 from executor.jobs import store
 from executor.jobs.job import Job
@@ -27,7 +27,7 @@ async def whole_job(
     """A job with its arguments, result and log, as JSON."""
     members = job_members(job, with_code=code)
     if logs:
-        members["logs"] = (await ctx.desk.output(job.id, "log")).text
+        members["logs"] = await whole_log(ctx, job)
     raw = {
         "args": await ctx.desk.database.read(store.args, job.id),
         "flow_status": await ctx.desk.flow_status(job),
@@ -50,9 +50,22 @@ async def get_job(
 
 @router.get("/jobs_u/get_logs/{id}", response_class=PlainTextResponse, summary="A job's log so far")
 async def get_logs(id: UUID, workspace: InWorkspace, ctx: Ctx) -> Response:
-    """What the script has written, stdout and stderr merged."""
-    job = await ctx.desk.get(workspace.id, str(id))
-    return PlainTextResponse((await ctx.desk.output(job.id, "log")).text)
+    """What the script has written, stdout and stderr merged.
+
+    A flow's log is those of its steps in their order, each under a headline, as far as the first step
+    that has not ended: what was shown stays where it was.
+    """
+    return PlainTextResponse(await whole_log(ctx, await ctx.desk.get(workspace.id, str(id))))
+
+
+@router.get(
+    "/jobs_u/get_flow_all_logs/{id}",
+    response_class=PlainTextResponse,
+    summary="All that the steps of a flow have written so far",
+)
+async def get_flow_all_logs(id: UUID, workspace: InWorkspace, ctx: Ctx) -> Response:
+    """As `get_logs`, and of a flow that runs also what runs in parallel to its first unfinished step."""
+    return PlainTextResponse(await whole_log(ctx, await ctx.desk.get(workspace.id, str(id)), everything=True))
 
 
 @router.get("/jobs_u/get_args/{id}", summary="A job's arguments")
@@ -92,21 +105,8 @@ async def get_result_maybe(id: UUID, workspace: InWorkspace, ctx: Ctx, get_start
         return Response(json_object(members, {"result": done.result}), media_type=JSON)
     members = {"completed": False, "success": None, "result": None}
     if get_started:
-        members["started"] = (await ctx.desk.get(workspace.id, str(id))).state == "running"
+        members["started"] = (await ctx.desk.get(workspace.id, str(id))).has_started
     return Response(json_object(members, {}), media_type=JSON)
-
-
-@router.post(
-    "/jobs_u/queue/cancel/{id}",
-    response_class=PlainTextResponse,
-    summary="Cancel a job",
-    openapi_extra=described(CancelRequest, required=False),
-)
-async def cancel(id: UUID, request: Request, workspace: InWorkspace, user: Caller, ctx: Ctx) -> Response:
-    """End a queued job at once and a running one soon; a completed one stays as it is."""
-    asked = await read_model(request, CancelRequest, ctx.settings.request_mb, optional=True)
-    await ctx.desk.cancel(workspace.id, str(id), user, asked.reason or "no reason given")
-    return PlainTextResponse(str(id))
 
 
 @router.post("/jobs/completed/delete/{id}", summary="Forget what a completed job was given and gave")

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from executor.jobs.environment import iso
@@ -84,6 +85,9 @@ class RunQuery(BaseModel):
         return workspace.policy.validate_args if self.validate_args is None else self.validate_args
 
 
+RunParameters = Annotated[RunQuery, Query()]
+
+
 def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:
     """A job as Windmill's clients know it, and what we add (`status`, `reason`, `limits`, `sandbox`)."""
     members: dict[str, Any] = {
@@ -122,7 +126,10 @@ def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:
     if job.state == "completed":
         members.update(_completed(job))
     else:
-        members.update(running=job.state == "running" or job.started_at is not None, suspend=job.suspend)
+        until = job.suspend_until
+        members.update(
+            running=job.has_started, suspend=job.suspend, suspend_until=None if until is None else iso(until)
+        )
     return members
 
 

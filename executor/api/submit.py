@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from executor.api.answers import answer
@@ -16,20 +13,20 @@ from executor.api.body import described, read_model
 from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.flows import check_restart
-from executor.api.models import PreviewFlowRequest, PreviewRequest, RunQuery
-from executor.api.problems import problem, shown
-from executor.api.runs import fields_of_run
+from executor.api.models import PreviewFlowRequest, PreviewRequest, RunParameters, RunQuery
+from executor.api.problems import problem
+from executor.api.runs import fields_of_run, request_hash, scheduled_for
 from executor.errors import BadInput
 from executor.flows.document import with_ids
 from executor.flows.schema import apply_schema
+from executor.jobs import cancelling
 from executor.jobs.desk import Completed, Early
-from executor.jobs.job import NewJob, as_us, new_id, now_us
+from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import check_limit, compact_json, resolve_limits
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()
 
-RunParameters = Annotated[RunQuery, Query()]
 FAILED: dict[int | str, dict[str, Any]] = {
     500: {
         "description": 'The job failed; the body is `{"error": {name, message, reason, …}}`.',
@@ -103,18 +100,25 @@ async def run_wait_result_preview_flow(
 async def answer_at_end(request: Request, ctx: Context, new: NewJob, user: str) -> Response:
     """Submit a job and answer its result."""
     created = await ctx.desk.submit(new)
-    done = await _wait(request, ctx, new, user, cancel=created)
+    return await answer_of(request, ctx, new.workspace_id, new.id, user if created else None)
+
+
+async def answer_of(
+    request: Request, ctx: Context, workspace_id: str, job_id: str, starter: str | None = None
+) -> Response:
+    """Wait for a job and answer its result; one that `starter` began ends if that client leaves."""
+    done = await _wait(request, ctx, workspace_id, job_id, starter)
     if done is None:
         waited = ctx.settings.wait_s
-        return problem(504, f"job {new.id} has not ended after {waited:g} s; it goes on", job_id=new.id)
+        return problem(504, f"job {job_id} has not ended after {waited:g} s; it goes on", job_id=job_id)
     return answer(done)
 
 
 async def _wait(
-    request: Request, ctx: Context, new: NewJob, user: str, *, cancel: bool
+    request: Request, ctx: Context, workspace_id: str, job_id: str, starter: str | None
 ) -> Completed | Early | None:
     """The job's end; None when it takes too long, or when the client has left."""
-    waiting = asyncio.create_task(ctx.desk.wait_early(new.workspace_id, new.id))
+    waiting = asyncio.create_task(ctx.desk.wait_early(workspace_id, job_id))
     leaving = asyncio.create_task(_left(request))
     try:
         await asyncio.wait(
@@ -122,10 +126,10 @@ async def _wait(
         )
         if waiting.done():
             return waiting.result()
-        if leaving.done() and cancel and not ctx.desk.closed:
-            await ctx.desk.cancel(
-                new.workspace_id, new.id, user, "the client that waited for it disconnected"
-            )
+        if leaving.done() and starter is not None and not ctx.desk.closed:
+            why = "the client that waited for it disconnected"
+            job = await ctx.desk.get(workspace_id, job_id)
+            await cancelling.cancel(ctx.desk, job, starter, why)
         return None
     finally:
         waiting.cancel()
@@ -177,8 +181,9 @@ async def _new_run(
     asked = await read_model(request, PreviewFlowRequest, ctx.settings.request_mb)
     value = with_ids(asked.value)
     flow = flow_of(value, ctx)
-    if asked.restarted_from is not None:
-        await check_restart(ctx, workspace, flow, asked.restarted_from.model_dump())
+    origin = None if asked.restarted_from is None else asked.restarted_from.model_dump()
+    if origin is not None:
+        await check_restart(ctx, workspace, flow, origin)
     args = asked.args or {}
     if asked.input_schema is not None:
         args = apply_schema(asked.input_schema, args, check=query.checks_args(workspace))
@@ -199,8 +204,7 @@ async def _new_run(
         path=asked.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
-        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args),
-        restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
+        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args, origin),
     )
 
 
@@ -214,25 +218,3 @@ def args_json(args: dict[str, Any]) -> bytes:
             field="args",
             remedy="send it as a string",
         ) from None
-
-
-def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:
-    """What makes two submissions the same request: everything but the id and the credentials."""
-    asked = query.model_dump(mode="json", exclude={"job_id", "token"})
-    return hashlib.sha256(compact_json({**said, "query": asked})).hexdigest()
-
-
-def scheduled_for(query: RunQuery, now: int) -> int:
-    """When the job is due, in microseconds; `now` at the earliest. Raises BadInput."""
-    if query.scheduled_in_secs is not None:
-        return now + query.scheduled_in_secs * 1_000_000
-    if query.scheduled_for is None:
-        return now
-    when = as_us(query.scheduled_for)
-    if when > as_us(datetime(9000, 1, 1)):
-        raise BadInput(
-            f"scheduled_for: {shown(str(query.scheduled_for))} is too far away",
-            field="scheduled_for",
-            remedy="use a year below 9000",
-        )
-    return max(now, when)

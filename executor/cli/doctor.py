@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,9 @@ from executor.cli.process import own_worker_id
 from executor.cli.screen import out
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared
 from executor.errors import EngineError, ExecutorError, Reason
+from executor.flows.expressions.places import Place
+from executor.flows.expressions.pool import Expressions
+from executor.flows.expressions.scope import ExpressionFailed
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.engine import EngineInfo
 from executor.sandbox.run import Cancellation, Order, Sandbox
@@ -63,7 +67,7 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False) -> None:
-    """Look at engine, images, limits and isolation on this host; exit code 1 if anything is wrong."""
+    """Look at engine, images, limits, isolation and what flows need on this host; exit code 1 if anything is wrong."""
     findings = asyncio.run(_examine(load()))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
@@ -94,6 +98,7 @@ async def _examine(settings: Settings) -> list[Finding]:
             findings += [await _language(settings, sandbox, runtime) for runtime in runtimes]
             findings += await _isolation(settings, sandbox, runtimes)
             findings.append(await _shared(settings, parts, sandbox, runtimes))
+            findings.append(await _expressions())
             if any(runtime.manifest.network == "egress" for runtime in runtimes):
                 findings += await _egress(settings, sandbox)
             await sandbox.close(10)
@@ -196,6 +201,38 @@ def _order(settings: Settings, runtime: Runtime, probe: str, shared: SharedDirec
         cancellation=Cancellation(settings.cancel_grace_s),
         shared=shared,
     )
+
+
+class _Nothing:
+    """The scope of an expression that asks for nothing."""
+
+    names: Mapping[str, bytes] = {}
+
+    def result_ids(self) -> Collection[str]:
+        return ()
+
+    async def result(self, step_id: str) -> bytes | None:
+        raise AssertionError(f"BUG: nobody asks for {step_id}")
+
+    async def variable(self, path: str) -> bytes:
+        raise AssertionError(f"BUG: nobody asks for {path}")
+
+    async def resource(self, path: str) -> bytes:
+        raise AssertionError(f"BUG: nobody asks for {path}")
+
+
+async def _expressions() -> Finding:
+    """Whether the expressions of flows are evaluated here, in their children's sandbox."""
+    name = "flows' expressions"
+    remedy = "flows need child processes of the service: look at its limits, and at what stops them"
+    began = time.monotonic()
+    try:
+        async with Expressions() as expressions:
+            said = await expressions.evaluate("[20, 1].map(n => n * 2)", _Nothing(), Place(frozenset()))
+    except (ExecutorError, ExpressionFailed, OSError) as error:
+        return Finding(name, False, str(error), remedy)
+    took = f"evaluated in a process of their own, the first in {time.monotonic() - began:.1f} s"
+    return Finding(name, said == b"[40,2]", took, remedy)
 
 
 async def _shared(settings: Settings, parts: Parts, sandbox: Sandbox, runtimes: Runtimes) -> Finding:

@@ -20,6 +20,7 @@ MARKS = {
 INSIDE_MAX = 12
 """Iterations or branches of one step that are shown; of more the last ones are."""
 DEPTH_MAX = 6
+ERROR_CHARS_MAX = 200
 
 
 class FlowTree:
@@ -28,9 +29,12 @@ class FlowTree:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._ended: dict[str, dict[str, Any]] = {}
+        self.gates: dict[str, tuple[str, int]] = {}
+        """Where the run waited for approvals when it was drawn: a step's job, its name, how many are missing."""
 
     def draw(self, job: dict[str, Any], title: str) -> Tree:
         """The run as it is now."""
+        self.gates = {}
         tree = Tree(f"{_mark_of(job)} [bold]{escape(title)}[/] {_took(job)}")
         self._add(tree, job, _modules(job.get("raw_flow") or {}), 0)
         return tree
@@ -40,9 +44,15 @@ class FlowTree:
         status = job.get("flow_status") or {"modules": []}
         handlers = [status.get("preprocessor_module"), status.get("failure_module")]
         before, after = (h if h and h["type"] != "WaitingForPriorSteps" else None for h in handlers)
+        gated = ""
         for module in filter(None, [before, *status["modules"], after]):
             said = document.get(module["id"], {})
             branch = tree.add(self._line(module, said))
+            if module["type"] == "WaitingForEvents" and job["type"] != "CompletedJob":
+                self.gates[module["job"]] = (gated, module.get("count") or 1)
+            if module["type"] == "Failure" and not module.get("flow_jobs"):
+                self._add_error(branch, module)
+            gated = module["id"]
             if depth < DEPTH_MAX:
                 self._add_inside(branch, module, document, depth)
 
@@ -55,9 +65,20 @@ class FlowTree:
         for number, job_id in list(enumerate(jobs))[left_out:]:
             job = self._job(job_id)
             if job is not None:
-                name = "iteration" if "iterator" in module or module.get("while_loop") else "branch"
-                inside = branch.add(f"{_mark_of(job)} {name} {number} {_took(job)}")
+                name = _name_of(number, module, document.get(module["id"], {}).get("value", {}))
+                inside = branch.add(f"{_mark_of(job)} {name} {_took(job)}")
                 self._add(inside, job, document, depth + 1)
+
+    def _add_error(self, branch: Tree, module: dict[str, Any]) -> None:
+        """What a failed step says of it, in a few words."""
+        job = self._job(module["job"]) if module.get("job") else None
+        result = None if job is None else job.get("result")
+        error = result.get("error") if isinstance(result, dict) else None
+        if isinstance(error, dict):
+            lines = str(error.get("message") or "").strip().splitlines() or [""]
+            last = f" … {lines[-1]}" if len(lines) > 1 else ""
+            text = f"{error.get('name')}: {lines[0]}{last}"
+            branch.add(f"[red]{escape(text[:ERROR_CHARS_MAX])}[/]")
 
     def _line(self, module: dict[str, Any], said: dict[str, Any]) -> str:
         value = said.get("value", {})
@@ -70,11 +91,12 @@ class FlowTree:
             took = f"branch {chosen['branch']}" if "branch" in chosen else "the default"
             words.append(f"[dim]took {took}[/]")
         if module["type"] == "WaitingForEvents":
-            words.append(f"[magenta]waits for {module.get('count')} approval(s)[/]")
+            missing = module.get("count") or 1
+            words.append(f"[magenta]waits for {missing} approval{'s' if missing > 1 else ''}[/]")
         if module.get("skipped"):
             words.append("[dim]skipped[/]")
         if retries := module.get("failed_retries"):
-            words.append(f"[dim]{len(retries)} retries[/]")
+            words.append(f"[dim]{len(retries)} retr{'ies' if len(retries) > 1 else 'y'}[/]")
         return " ".join(words)
 
     def _job(self, job_id: str) -> dict[str, Any] | None:
@@ -87,6 +109,18 @@ class FlowTree:
         if job["type"] == "CompletedJob":
             self._ended[job_id] = job
         return job
+
+
+def _name_of(number: int, module: dict[str, Any], value: dict[str, Any]) -> str:
+    """What a flow job inside a step is called."""
+    match value.get("type"):
+        case "forloopflow" | "whileloopflow":
+            return f"iteration {number}"
+        case "branchone":
+            chosen = (module.get("branch_chosen") or {}).get("branch")
+            return "default" if chosen is None else f"branch {chosen}"
+        case _:
+            return f"branch {number}"
 
 
 def _mark_of(job: dict[str, Any]) -> str:

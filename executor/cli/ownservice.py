@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from executor.cli.client import Client
 from executor.cli.screen import fail, step
@@ -27,22 +28,41 @@ def own_service(folder: Path, reach: Sequence[Reach] = ()) -> Iterator[Client]:
     settings = {"EXECUTOR_PORT": str(port), "EXECUTOR_DATA_DIR": str(folder), "EXECUTOR_HOST": "127.0.0.1"}
     if reach:
         settings["EXECUTOR_NETWORKS"] = " ".join(map(str, reach))
-    environment = {**os.environ, **settings, "EXECUTOR_LOG_LEVEL": "warning"}
+    environment = {**os.environ, **settings, "EXECUTOR_LOG_LEVEL": "warning", "EXECUTOR_DRAIN_S": "1"}
     for name in ("EXECUTOR_TOKEN", "EXECUTOR_DATABASE_URL"):  # it has its own
         environment.pop(name, None)
     step(f"starting the service on http://127.0.0.1:{port}")
-    with (folder / "serve.log").open("wb") as log:
+    with _signals_end_us(), (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "executor", "serve"], env=environment, stderr=log, stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "executor", "serve"],
+            env=environment,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a Ctrl-C in the terminal is for the command, which may still need the service
         )
-    try:
-        yield _ready(process, port, folder)
-    finally:
-        process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            yield _ready(process, port, folder)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def _signals_end_us() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as errors do, so that the service ends with it."""
+
+    def leave(number: int, _: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _free_port() -> int:

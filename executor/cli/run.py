@@ -76,10 +76,25 @@ def find_runtime(runtimes: Runtimes, file: Path, language: str | None) -> Runtim
 
 def arguments(file: Path | None, pairs: list[str]) -> dict[str, Any]:
     """The arguments of a file of them and of NAME=VALUE pairs, which win; raises BadInput."""
-    values: Any = {} if file is None else json.loads(file.read_bytes())
+    values: Any = {} if file is None else _object_in(file)
+    values = {**values, **dict(_pairs(pairs, "--arg"))}
+    try:
+        compact_json(values)
+    except ValueError:
+        raise BadInput("--arg: a number in it is too large for JSON; write it as a text, in quotes") from None
+    return dict(values)
+
+
+def _object_in(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_bytes(), parse_constant=_no_json)
+    except OSError as error:
+        raise BadInput(f"--args: {file}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"--args: {file} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise BadInput(f"--args: {file} does not hold a JSON object")
-    return {**values, **dict(_pairs(pairs, "--arg"))}
+    return values
 
 
 def _pairs(pairs: list[str], option: str) -> list[tuple[str, Any]]:
@@ -89,10 +104,15 @@ def _pairs(pairs: list[str], option: str) -> list[tuple[str, Any]]:
         if not name or not equals:
             raise BadInput(f"{option} {pair!r}: write NAME=VALUE")
         try:
-            found.append((name, json.loads(text)))
-        except ValueError:
+            found.append((name, json.loads(text, parse_constant=_no_json)))
+        except (ValueError, RecursionError):
             found.append((name, text))
     return found
+
+
+def _no_json(name: str) -> Any:
+    """NaN and Infinity, which Python's decoder takes, are no JSON."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def reach_from(text: str) -> Reach:

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from rich.console import Console
+from rich.text import Text
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -20,5 +21,4 @@ def fail(message: str, code: int) -> NoReturn:
 
 def step(message: str) -> None:
     """Say what happens now."""
-    err.print("› ", style="cyan", end="")
-    err.print(message, markup=False)
+    err.print(Text.assemble(("› ", "cyan"), message), soft_wrap=True)

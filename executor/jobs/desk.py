@@ -58,6 +58,9 @@ class Walks(Protocol):
     async def take_up(self, run_id: str) -> None:
         """There is news for a run: an event, or a cancellation."""
 
+    def drop(self, run_id: str) -> None:
+        """A run was ended over its walk's head: the walk is over, and what was held for the run."""
+
     async def store(self, run_id: str) -> None:
         """Whatever a run's walk has told of can be read from the database when this returns."""
 
@@ -269,20 +272,22 @@ class Desk:
         return Completed(job, body if body is not None else b"null")
 
     @contextmanager
-    def watching(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that every change of the job sets; clear it, look, then wait for it."""
+    def watching(self, *what: str) -> Iterator[asyncio.Event]:
+        """An event that every change of a job sets, or of a `log_of_run`; clear it, look, then wait for it."""
         event = asyncio.Event()
-        self._watchers[job_id].add(event)
+        for one in what:
+            self._watchers[one].add(event)
         try:
             yield event
         finally:
-            self._watchers[job_id].discard(event)
-            if not self._watchers[job_id]:
-                del self._watchers[job_id]
+            for one in what:
+                self._watchers[one].discard(event)
+                if not self._watchers[one]:
+                    del self._watchers[one]
 
-    def changed(self, job_id: str) -> None:
-        """Tell everyone who watches the job that there is news."""
-        for event in self._watchers.get(job_id, ()):
+    def changed(self, what: str) -> None:
+        """Tell everyone who watches the job, or the log of a run, that there is news."""
+        for event in self._watchers.get(what, ()):
             event.set()
 
     async def wait_early(self, workspace_id: str, job_id: str) -> Completed | Early:
@@ -391,6 +396,11 @@ class Desk:
         self._closed = True
         for job_id in list(self._watchers):
             self.changed(job_id)
+
+
+def log_of_run(run_id: str) -> str:
+    """What is watched by those who follow the logs of a run's steps."""
+    return f"log of {run_id}"
 
 
 def _add_leased(connection: Connection, new: NewJob, worker_id: str, queue_max: int) -> Job | None:

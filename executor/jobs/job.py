@@ -134,6 +134,11 @@ class Job:
         return self.role != "script"
 
     @property
+    def has_started(self) -> bool:
+        """Whether it runs, or has run: a flow that was put down to wait for an approval, too."""
+        return self.state == "running" or self.started_at is not None
+
+    @property
     def duration_ms(self) -> int | None:
         """From start to end, in milliseconds; None until it has both."""
         if self.started_at is None or self.completed_at is None:

@@ -72,11 +72,14 @@ def append(connection: Connection, job_id: str, pieces: list[Piece]) -> None:
 class LiveJob:
     """The output of one running job, and whether somebody wants it to end."""
 
-    def __init__(self, job_id: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, job_id: str, changed: Callable[[], None], stored: Callable[[], None] = lambda: None
+    ) -> None:
         self.job_id = job_id
         self.texts: dict[OutputKind, Text] = {"log": Text(), "stream": Text()}
         self.cancel_asked = asyncio.Event()
         self._changed = changed
+        self._stored = stored
         self._dirty = asyncio.Event()
         self._full = asyncio.Event()
         self._closed = False
@@ -113,6 +116,7 @@ class LiveJob:
             else:
                 for piece in pieces:
                     self.texts[piece.kind].taken(piece.text)
+                self._stored()
 
     def close(self) -> None:
         """Let `keep` return; what is `waiting` then is for the transaction that ends the run."""

@@ -171,8 +171,10 @@ class Parking:
 
 
 def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bool:
-    """Put a run down; False, and it is not, if an event has arrived that the walk has not seen."""
+    """Put a run down; False, and it is not, if there is an event that the walk has not seen, or a cancellation."""
     write(connection, run, batch)
+    if connection.execute(select(jobs.c.canceled_by).where(jobs.c.id == run.id)).scalar_one() is not None:
+        return False
     for gate, seen in parking.seen.items():
         if len(events(connection, gate)) != seen:
             return False

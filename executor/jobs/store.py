@@ -31,17 +31,8 @@ def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: i
 
     Raises Conflict if the id belongs to another request, TooManyJobs if the queue is full.
     """
-    known = connection.execute(
-        select(jobs.c.workspace_id, jobs.c.request_hash).where(jobs.c.id == new.id)
-    ).first()
-    if known is not None:
-        if (known.workspace_id, known.request_hash) == (new.workspace_id, new.request_hash):
-            return False
-        raise Conflict(
-            f"job_id: {new.id} was used for another request",
-            field="job_id",
-            remedy="send a new UUID, or the very same request",
-        )
+    if is_stored(connection, new.id, new.workspace_id, new.request_hash):
+        return False
     if worker_id is None and waiting(connection) >= queue_max:
         raise TooManyJobs(
             f"the queue is full: {queue_max} jobs are waiting",
@@ -49,6 +40,22 @@ def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: i
         )
     insert_job(connection, new, worker_id)
     return True
+
+
+def is_stored(connection: Connection, job_id: str, workspace_id: str, request_hash: str) -> bool:
+    """Whether this very request is stored already; raises Conflict if the id belongs to another one."""
+    known = connection.execute(
+        select(jobs.c.workspace_id, jobs.c.request_hash).where(jobs.c.id == job_id)
+    ).first()
+    if known is None:
+        return False
+    if (known.workspace_id, known.request_hash) == (workspace_id, request_hash):
+        return True
+    raise Conflict(
+        f"job_id: {job_id} was used for another request",
+        field="job_id",
+        remedy="send a new UUID, or the very same request",
+    )
 
 
 def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> None:

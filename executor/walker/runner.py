@@ -79,6 +79,14 @@ class Walker:
         if run is not None:
             self.start(run, await self._desk.database.read(store.args, run_id))
 
+    def drop(self, run_id: str) -> None:
+        """The run was ended over our head: its walk is over, and what was held for it."""
+        if (activation := self._activations.get(run_id)) is not None:
+            activation.tell()
+        else:
+            self._desk.cancel_asked.pop(run_id, None)
+        self._around.run_ended(run_id)
+
     async def store(self, run_id: str) -> None:
         """Whatever the run's walk has told of can be read from the database when this returns."""
         if (activation := self._activations.get(run_id)) is not None:
@@ -171,6 +179,8 @@ class Activation:
                 world.close()
         except LeaseLost:
             telemetry.log.warning("lease lost; the walk is dropped", run=self.run.id)
+            self._desk.cancel_asked.pop(self.run.id, None)
+            self._desk.early_results.pop(self.run.id, None)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a run without an end
             telemetry.log.exception("BUG: a walk failed in an unforeseen way", run=self.run.id)
             why = f"{type(error).__name__}: {error}"
@@ -266,6 +276,7 @@ class Activation:
         write = self._desk.database.write
         await insist(partial(write, runs.finish, self.run, batch, ending, status, forgotten(flow), now_us()))
         self._desk.early_results.pop(self.run.id, None)
+        self._around.run_ended(self.run.id)
         telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
 
     async def _is_cached(self, world: RunWorld, flow: Flow) -> bool:

@@ -121,6 +121,33 @@ async def test_the_same_request_again_runs_nothing_new(service: LocalService) ->
         assert (other.status_code, other.json()["field"]) == (409, "job_id")
 
 
+async def test_a_request_is_recalled_whatever_was_stored_or_archived_since(service: LocalService) -> None:
+    """The script's path is free by now, the flow has another input spec: the same request has the same answer."""
+    script = {"path": "f/x/old", "language": "python3", "content": '[{"echo": true}]'}
+    first = (await post(service, "scripts/create", script)).text
+    spec = {"type": "object", "properties": {"b": {"default": 1}}}
+    identity = {"modules": [{"id": "a", "value": {"type": "identity"}}]}
+    flow = {"path": "f/x/flow", "value": identity, "schema": spec}
+    await post(service, "flows/create", flow)
+    routes = {"p/f/x/old": {"a": 1}, "f/f/x/flow": {"a": 1, "b": 1}}
+    jobs = {}
+    for route, result in routes.items():
+        jobs[route] = str(uuid.uuid4())
+        await post(service, f"jobs/run/{route}", {"a": 1}, job_id=jobs[route])
+        assert (await service.ended(jobs[route]))["result"] == result
+    moved = {**script, "path": "f/x/new", "parent_hash": first}
+    assert (await post(service, "scripts/create", moved)).status_code == 201
+    await post(service, "flows/update/f/x/flow", {**flow, "schema": {**spec, "required": ["c"]}})
+    for route, result in routes.items():
+        again = await post(service, f"jobs/run/{route}", {"a": 1}, job_id=jobs[route])
+        assert (again.status_code, again.text) == (201, jobs[route])
+        answer = await post(service, f"jobs/run_wait_result/{route}", {"a": 1}, job_id=jobs[route])
+        assert (answer.status_code, answer.json()) == (200, result)
+        other = await post(service, f"jobs/run/{route}", {"a": 2}, job_id=jobs[route])
+        assert (other.status_code, other.json()["field"]) == (409, "job_id")
+    assert (await post(service, "jobs/run/p/f/x/old", {"a": 1}, job_id=str(uuid.uuid4()))).status_code == 404
+
+
 async def test_a_failed_script_answers_500_with_its_error(service: LocalService) -> None:
     await stored(service, content='[{"error": {"name": "E", "message": "boom"}}]')
     response = await post(service, "jobs/run_wait_result/p/f/x/echo")

@@ -257,3 +257,31 @@ async def test_an_engine_that_is_away_fails_jobs_as_infrastructure_in_the_end(
         job = await service.ended(await service.run({"result": 1}))
         assert (job["reason"], job["attempt"], len(engine.failures)) == ("infrastructure", 3, 6)
         assert job["result"]["error"]["name"] == "InternalError"
+
+
+async def test_a_client_learns_who_it_is(service: LocalService) -> None:
+    found = (await service.get("users/whoami")).json()
+    assert (found["username"], found["workspace_id"], found["is_admin"]) == ("admin", "main", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("job_helpers/v2/load_file", "no object storage"), ("oidc/token/audience", "no OIDC tokens")],
+)
+async def test_what_there_is_not_is_said_in_words(service: LocalService, path: str, words: str) -> None:
+    """The client's helpers for object storage and OIDC; without a token nothing is said."""
+    for response in (await service.get(path), await service.http.post(f"/api/w/main/{path}")):
+        assert response.status_code == 404
+        assert words in response.json()["detail"]
+        assert response.json()["remedy"]
+    headers = {"Authorization": ""}
+    assert (await service.http.get(f"/api/w/main/{path}", headers=headers)).status_code == 401
+
+
+async def test_the_description_names_flows_and_every_group_of_routes(service: LocalService) -> None:
+    """A newcomer reads it at /docs."""
+    described = (await service.http.get("/openapi.json")).json()
+    assert "flow" in described["info"]["description"]
+    told = {tag["name"] for tag in described["tags"]}
+    used = {tag for path in described["paths"].values() for route in path.values() for tag in route["tags"]}
+    assert used == told

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -160,3 +165,29 @@ async def test_an_encrypted_text_is_different_each_time(service: LocalService) -
     texts = {await post(service, "variables/encrypt", SECRET, 200) for _ in range(3)}
     assert len(texts) == 3
     assert not [text for text in texts if SECRET in text]
+
+
+@pytest.mark.parametrize("key", [None, "nonsense\n", base64.urlsafe_b64encode(bytes(32)).decode() + "\n"])
+async def test_without_its_key_the_command_says_one_thing_and_ends(tmp_path: Path, key: str | None) -> None:
+    """Missing, damaged, or another one: no traceback, exit code 2, nothing is written in its place."""
+    async with local_service(tmp_path) as service:
+        body = {"path": "f/x/secret", "value": "s", "is_secret": True}
+        assert (await service.http.post("/api/w/main/variables/create", json=body)).status_code == 201
+    file = tmp_path / "secrets.key"
+    file.unlink()
+    if key is not None:
+        file.write_text(key)
+    done = await asyncio.to_thread(serve, tmp_path)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert str(file) in last
+    assert "Traceback" not in done.stderr
+    assert file.exists() is (key is not None)
+
+
+def serve(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`executor serve`, which is expected to end."""
+    environment = {**os.environ, "EXECUTOR_DATA_DIR": str(folder), "EXECUTOR_PORT": "0"}
+    command = [sys.executable, "-m", "executor", "serve"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.running import Flows, script
 from tests.service import local_service
 from tests.shared.bench import everything_in, gone, loops_below, mounts_below
 
@@ -31,3 +32,18 @@ async def test_a_service_has_shared_directories_of_the_settings_size(tmp_path: P
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["runs"], (
         "no run outlives a service yet"
     )
+
+
+async def test_a_run_s_directory_goes_with_the_run(tmp_path: Path) -> None:
+    """However it ends: well, with a failure, cancelled, by force."""
+    async with local_service(tmp_path) as service:
+        shared, flows = service.service.shared, Flows(service)
+        assert shared is not None
+        for end in ("cancel", "force_cancel", None):
+            run = await flows.start(script("a", {"sleep": 60 if end else 0.5}, {"exit": 1}), same_worker=True)
+            await shared.open(run)
+            assert (tmp_path / "shared" / "runs" / run).is_symlink()
+            if end:
+                await service.http.post(f"/api/w/main/jobs_u/queue/{end}/{run}")
+            await service.ended(run)
+            await gone(lambda run=run: [run] if (tmp_path / "shared" / "runs" / run).is_symlink() else [])

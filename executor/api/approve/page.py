@@ -28,11 +28,18 @@ class Asked:
     def of(cls, gate: Gate) -> Asked:
         """From the form's schema, and from the step's result: `default_args`, `enums`, `description`."""
         form = gate.suspend.resume_form
-        said = json.loads(gate.rows.result) if gate.rows.result is not None else None
-        if not isinstance(said, dict):
-            said = {}
+        said = _object(gate.rows.result)
         schema = None if form is None or form.form_schema is None else dict(form.form_schema)
         return cls(fields_of(schema, said.get("default_args"), said.get("enums")), said.get("description"))
+
+
+def _object(text: bytes | None) -> dict[str, Any]:
+    """A result that is an object; an empty one for any other, also for one too deep to be looked into."""
+    try:
+        said = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 @dataclass(frozen=True)
