@@ -16,7 +16,7 @@ from tests.approving import Approvals, gated, told
 from tests.flows.running import Flows, branchall, const, forloop, script
 from tests.service import LocalService, local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 ENDLESS = ({"log": "begun\n"}, {"sleep": 60})
 
 

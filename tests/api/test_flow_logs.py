@@ -25,7 +25,7 @@ from tests.flows.running import (
 )
 from tests.service import LocalService, local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 HEADLINE = re.compile(r"^--- STEP (.+) \(python3\), job ([0-9a-f-]{36}) ---$", re.M)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.service import LocalService, local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 PARENT = str(uuid.uuid4())
 
 

@@ -13,7 +13,7 @@ from executor.jobs import gates
 from tests.approving import Approvals, gated, script, told
 from tests.service import local_service
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 
 
 @pytest.fixture
