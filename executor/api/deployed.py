@@ -18,6 +18,7 @@ from executor.api.runs import fields_of_run
 from executor.api.submit import FAILED, answer_at_end, args_json, request_hash, scheduled_for
 from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
+from executor.jobs.cache import script_key
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import Limits, check_limit, compact_json, resolve_limits
 from executor.workspace.flows import StoredFlow
@@ -138,7 +139,15 @@ async def _new_job(asked: Call, script: ScriptVersion, what: dict[str, Any]) -> 
         lock=script.lock,
         script_hash=script.hash,
         priority=script.priority or 0,
+        cache_key=_cache_key(script, args) if script.cache_ttl_s else None,
+        cache_ttl_s=int(script.cache_ttl_s) if script.cache_ttl_s else None,
     )
+
+
+def _cache_key(script: ScriptVersion, args: dict[str, Any]) -> str:
+    """The same as for a step of a flow."""
+    texts = {name: compact_json(value) for name, value in args.items()}
+    return script_key("script", [script.hash], texts)
 
 
 def _limits(asked: Call, timeout_s: float | None) -> Limits:

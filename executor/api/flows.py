@@ -11,9 +11,9 @@ from fastapi.responses import PlainTextResponse
 
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.jobs import JSON
+from executor.api.runs import fields_of_run
 from executor.errors import BadInput, NotFound
 from executor.flows.document import BranchAll, Flow, FlowLimits, ForLoop, read_flow
-from executor.flows.walk import first_status
 from executor.jobs import runs, store
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import compact_json
@@ -55,19 +55,17 @@ async def _restart(
         raise BadInput(
             f"id: job {origin} is no flow run", field="id", remedy="name the run, not one of its jobs"
         )
-    flow = read_flow(
-        json.loads(job.content), languages=ctx.runtimes.canonical, limits=FlowLimits.of(ctx.settings)
-    )
+    value = json.loads(job.content)
+    flow = read_flow(value, languages=ctx.runtimes.canonical, limits=FlowLimits.of(ctx.settings))
     await check_restart(ctx, workspace, flow, restarted_from)
-    now = now_us()
-    run_id = new_id()
+    args = await ctx.desk.database.read(store.args, origin)
+    now, run_id = now_us(), new_id()
     new = NewJob(
         id=run_id,
         workspace_id=workspace.id,
         kind=job.kind,
-        language="",
         content=job.content,
-        args=await ctx.desk.database.read(store.args, origin),
+        args=args,
         limits=job.limits,
         request_hash="",
         created_by=user,
@@ -75,12 +73,8 @@ async def _restart(
         scheduled_for=now,
         tag=job.tag,
         path=job.path,
-        role="run",
-        run_id=run_id,
-        run_path="",
-        priority=job.priority,
-        restarted_from=compact_json(restarted_from).decode(),
-        flow_status=first_status(flow).text,
+        preprocessed=job.preprocessed,
+        **fields_of_run(flow, value, run_id, workspace.id, job.path, json.loads(args), restarted_from),
     )
     await ctx.desk.submit(new)
     return PlainTextResponse(run_id, 201)

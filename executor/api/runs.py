@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from executor.flows.document import Flow
-from executor.flows.walk import first_status
+from executor.flows.walk import first_status, ignored
+from executor.jobs.cache import flow_key
 from executor.jobs.concurrency import key_of
+from executor.script import compact_json
 
 
 def fields_of_run(
-    flow: Flow, value: Any, run_id: str, workspace_id: str, path: str | None, args: dict[str, Any]
+    flow: Flow,
+    value: Any,
+    run_id: str,
+    workspace_id: str,
+    path: str | None,
+    args: dict[str, Any],
+    restarted_from: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The fields of a run's NewJob that follow from the flow; `value` is its document as it was handed in."""
+    """The fields of a run's NewJob that follow from the flow; `value` is its document as it was handed in.
+
+    A restarted run neither uses nor leaves a kept result: it is asked for because it is to run.
+    """
+    keeps = bool(flow.cache_ttl) and restarted_from is None
     return {
         "language": "",
         "role": "run",
         "run_id": run_id,
         "run_path": "",
         "priority": flow.priority or 0,
-        "cache_key": _cache_key(path, value, args) if flow.cache_ttl else None,
-        "cache_ttl_s": int(flow.cache_ttl) or None,
+        "cache_key": flow_key(path, value, args) if keeps else None,
+        "cache_ttl_s": (int(flow.cache_ttl) or None) if keeps else None,
         "flow_status": first_status(flow).text,
+        "restarted_from": None if restarted_from is None else compact_json(dict(restarted_from)).decode(),
+        "log": ignored(flow),
         **_concurrency(flow, workspace_id, path, args),
     }
 
@@ -36,9 +49,3 @@ def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str
         "concurrency_limit": flow.concurrent_limit,
         "concurrency_window_s": int(flow.concurrency_time_window_s) or None,
     }
-
-
-def _cache_key(path: str | None, value: Any, args: dict[str, Any]) -> str:
-    """What a flow's kept result depends on."""
-    whole = json.dumps([path, value, args], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()

@@ -177,8 +177,9 @@ async def _new_run(
     asked = await read_model(request, PreviewFlowRequest, ctx.settings.request_mb)
     value = with_ids(asked.value)
     flow = flow_of(value, ctx)
-    if asked.restarted_from is not None:
-        await check_restart(ctx, workspace, flow, asked.restarted_from.model_dump())
+    origin = None if asked.restarted_from is None else asked.restarted_from.model_dump()
+    if origin is not None:
+        await check_restart(ctx, workspace, flow, origin)
     args = asked.args or {}
     if asked.input_schema is not None:
         args = apply_schema(asked.input_schema, args, check=query.checks_args(workspace))
@@ -199,8 +200,8 @@ async def _new_run(
         path=asked.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
-        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args),
-        restarted_from=None if asked.restarted_from is None else asked.restarted_from.model_dump_json(),
+        **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args, origin),
+        preprocessed=origin is not None and flow.preprocessor_module is not None,
     )
 
 

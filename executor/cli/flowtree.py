@@ -55,7 +55,8 @@ class FlowTree:
         for number, job_id in list(enumerate(jobs))[left_out:]:
             job = self._job(job_id)
             if job is not None:
-                name = "iteration" if "iterator" in module or module.get("while_loop") else "branch"
+                kind = document.get(module["id"], {}).get("value", {}).get("type")
+                name = "iteration" if kind in ("forloopflow", "whileloopflow") else "branch"
                 inside = branch.add(f"{_mark_of(job)} {name} {number} {_took(job)}")
                 self._add(inside, job, document, depth + 1)
 

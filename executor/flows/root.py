@@ -66,7 +66,7 @@ async def _preprocess(walk: FlowWalk, run: Run) -> End:
     async def with_raw_input(step: Step) -> End:
         return await run_script(step, args)
 
-    kinds = {"rawscript": with_raw_input, "script": with_raw_input}
+    kinds = {**KINDS, "rawscript": with_raw_input, "script": with_raw_input}
     return await Step(walk, module, status, "/preprocessor", before, kinds, view).run()
 
 

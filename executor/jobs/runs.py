@@ -6,7 +6,7 @@ given up changes nothing. Its writes come in batches, in the order in which they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +15,12 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, u
 
 from executor.errors import Conflict
 from executor.jobs import cache, store
+from executor.jobs.cache import Kept
 from executor.jobs.ending import Ending
+from executor.jobs.forgetting import forget
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
-from executor.storage.tables import approvals, job_args, job_results, jobs, journal
+from executor.storage.tables import approvals, job_args, job_output, job_results, jobs, journal
 
 BIG_BYTES = 16 * 1024
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""
@@ -37,6 +39,8 @@ class Known:
     """None for a big one, and while there is none."""
     origin: str
     """The job that holds the result."""
+    started_at: int | None = None
+    completed_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,13 @@ class Batch:
     results: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
+    """What jobs that are stored already say from now on."""
+    logs: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    """Results that may be used again."""
 
     def __len__(self) -> int:
-        return len(self.jobs) + len(self.ends) + len(self.notes)
+        return len(self.jobs) + len(self.ends) + len(self.notes) + len(self.kept)
 
 
 def load(connection: Connection, run_id: str) -> Record:
@@ -73,6 +81,8 @@ def load(connection: Connection, run_id: str) -> Record:
             jobs.c.role,
             jobs.c.status,
             jobs.c.reason,
+            jobs.c.started_at,
+            jobs.c.completed_at,
             func.coalesce(own.c.same_as, jobs.c.id).label("origin"),
             body.label("body"),
         )
@@ -87,7 +97,14 @@ def load(connection: Connection, run_id: str) -> Record:
     known = {row.run_path: _known(row, row.body) for row in rows}
     big = connection.execute(
         select(
-            jobs.c.run_path, jobs.c.id, jobs.c.role, jobs.c.status, jobs.c.reason, jobs.c.id.label("origin")
+            jobs.c.run_path,
+            jobs.c.id,
+            jobs.c.role,
+            jobs.c.status,
+            jobs.c.reason,
+            jobs.c.started_at,
+            jobs.c.completed_at,
+            jobs.c.id.label("origin"),
         )
         .select_from(jobs.join(own, own.c.job_id == jobs.c.id))
         .where(jobs.c.run_id == run_id, jobs.c.id != run_id, func.length(own.c.body) > BIG_BYTES)
@@ -125,7 +142,7 @@ def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: s
 
 def _known(row: Any, body: bytes | None) -> Known:
     status = None if row.status is None else Status(row.status)
-    return Known(row.id, row.role, status, row.reason, body, row.origin)
+    return Known(row.id, row.role, status, row.reason, body, row.origin, row.started_at, row.completed_at)
 
 
 def write(connection: Connection, run: Job, batch: Batch) -> None:
@@ -139,6 +156,9 @@ def write(connection: Connection, run: Job, batch: Batch) -> None:
         connection.execute(update(jobs).where(jobs.c.id == end["id"]).values(**values))
     _insert(connection, job_results, batch.results)
     _insert(connection, journal, batch.notes)
+    _insert(connection, job_output, batch.logs)
+    for kept in batch.kept:
+        cache.keep(connection, run.workspace_id, kept)
 
 
 def _insert(connection: Connection, table: Any, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -162,8 +182,6 @@ class Parking:
 
     wake_at: int | None
     """Microseconds since 1970; None: only an event wakes it."""
-    suspend: int
-    suspend_until: int | None
     flow_status: str
     seen: Mapping[str, int]
     """How many events the walk has seen at each gate that it waits at."""
@@ -182,8 +200,6 @@ def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bo
             state="queued",
             worker_id=None,
             scheduled_for=NEVER if parking.wake_at is None else parking.wake_at,
-            suspend=parking.suspend,
-            suspend_until=parking.suspend_until,
             flow_status=parking.flow_status,
         )
     )
@@ -196,29 +212,19 @@ def finish(
     batch: Batch,
     end: Ending,
     flow_status: str,
-    forgotten: Collection[str],
     now: int,
 ) -> None:
-    """Store the last batch and the end of a run, and scrub its steps `forgotten`; raises LeaseLost."""
+    """Store the last batch and the end of a run, and scrub what is to be deleted then; raises LeaseLost."""
     write(connection, run, batch)
     connection.execute(
         update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status, suspend=0, suspend_until=None)
     )
     if not store.finish(connection, run, end, now):
         raise LeaseLost
-    if end.status is Status.SUCCESS:
-        cache.keep(connection, run, now)
-    if forgotten:
-        _forget(connection, run.id, forgotten)
-
-
-def _forget(connection: Connection, run_id: str, step_ids: Collection[str]) -> None:
-    """Scrub the jobs of steps with `delete_after_use`."""
-    rows = connection.execute(
-        select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.step_id.in_(step_ids))
-    ).all()
-    for row in rows:
-        store.scrub(connection, row.id)
+    kept = Kept.of(run, now)
+    if kept is not None and end.status is Status.SUCCESS:
+        cache.keep(connection, run.workspace_id, kept)
+    forget(connection, run.id)
 
 
 def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
@@ -232,10 +238,9 @@ def end_all(
     run: Job,
     end: Ending,
     flow_status: str | None,
-    forgotten: Collection[str],
     now: int,
 ) -> None:
-    """End a run and every flow job in it that has not ended, scrub its steps `forgotten`; raises LeaseLost."""
+    """End a run and every flow job in it that has not ended, scrub what is to be; raises LeaseLost."""
     end_parts(connection, run.id, end, now)
     values = {"suspend": 0, "suspend_until": None}
     if flow_status is not None:
@@ -243,8 +248,7 @@ def end_all(
     connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
-    if forgotten:
-        _forget(connection, run.id, forgotten)
+    forget(connection, run.id)
 
 
 def replace_args(connection: Connection, run: Job, args: bytes) -> None:

@@ -30,7 +30,7 @@ async def as_run(run: Job, args: bytes, database: Database, limits: FlowLimits) 
     taken = await insist(partial(database.read, take_over, flow, origin))
     return replace(
         whole,
-        is_preprocessed=True,
+        is_preprocessed=run.preprocessed,
         kept=taken.modules,
         kept_children=taken.children,
         restarted_from=origin,

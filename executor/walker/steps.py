@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 from executor.flows.world import ScriptCall
+from executor.jobs.cache import script_key
 from executor.jobs.concurrency import key_of
 from executor.jobs.job import Job, NewJob, new_id
-from executor.script import Limits, compact_json, resolve_limits
+from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
 
 
 def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, shared: bool) -> NewJob:
     """The job of a step; with `shared` it gets the run's directory."""
+    limits, log = _limits(call.timeouts_s, bounds)
     return NewJob(
         id=new_id(),
         workspace_id=run.workspace_id,
@@ -22,7 +23,7 @@ def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, share
         language=call.language,
         content=call.content,
         args=call.args.text,
-        limits=_limits(call.timeout_s, bounds),
+        limits=limits,
         request_hash="",
         created_by=run.created_by,
         created_at=now,
@@ -37,18 +38,27 @@ def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, share
         step_id=call.place.step_id,
         flow_path=run.path,
         script_hash=call.hash,
-        priority=call.priority,
+        priority=call.priority or 0,
         **_concurrency(run, call),
         shared=shared,
         cache_key=_cache_key(call) if call.cache_ttl_s else None,
         cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
+        log=log,
     )
 
 
-def _limits(timeout_s: float | None, bounds: LimitBounds) -> Limits:
-    """The instance's, with the step's own time limit, unless that is above the maximum."""
-    is_allowed = timeout_s is not None and timeout_s <= bounds.timeout_s.maximum
-    return resolve_limits({"timeout_s": timeout_s} if is_allowed else {}, bounds)
+def _limits(timeouts_s: tuple[float, ...], bounds: LimitBounds) -> tuple[Limits, str]:
+    """The instance's, with the first time limit that it allows; and a line for each that it does not."""
+    most = bounds.timeout_s.maximum
+    allowed = [seconds for seconds in timeouts_s if seconds <= most]
+    limits = resolve_limits({"timeout_s": allowed[0]} if allowed else {}, bounds)
+    ignored = timeouts_s[: timeouts_s.index(allowed[0])] if allowed else timeouts_s
+    lines = [
+        f"WARNING: the timeout of {seconds:g} s is ignored: it is above the maximum of {most:g} s "
+        f"(limits.timeout_s); {limits.timeout_s:g} s apply\n"
+        for seconds in ignored
+    ]
+    return limits, "".join(lines)
 
 
 def _concurrency(run: Job, call: ScriptCall) -> dict[str, Any]:
@@ -64,7 +74,5 @@ def _concurrency(run: Job, call: ScriptCall) -> dict[str, Any]:
 
 
 def _cache_key(call: ScriptCall) -> str:
-    """What a result depends on: the script, and every argument (docs/openflow.md section 1.9)."""
     script = [call.hash] if call.hash else [call.place.job_path, call.language, call.content, call.lock]
-    args = sorted((name, text.decode()) for name, text in call.args.values.items())
-    return hashlib.sha256(compact_json([call.kind, script, args])).hexdigest()
+    return script_key(call.kind, script, call.args.values)

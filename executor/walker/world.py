@@ -29,7 +29,7 @@ from executor.jobs import cache, runs, store
 from executor.jobs.desk import Desk, Early
 from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
-from executor.jobs.job import Job, NewJob, Status, new_id, now_us
+from executor.jobs.job import Job, Status, new_id, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
 from executor.script import compact_json
 from executor.settings import LimitBounds
@@ -82,6 +82,7 @@ class RunWorld:
         self.activity = Activity()
         self.iterations_max = around.limits.iterations
         self.depth_max = around.limits.depth
+        self.result_bytes_max = int(around.bounds(run.workspace_id).result_bytes.maximum)
         self.started_at = run.started_at or now_us()
         self.scheduled_for = iso(run.scheduled_for if run.attempt == 1 else run.created_at)
         self.seen: Counter[str] = Counter()
@@ -90,6 +91,9 @@ class RunWorld:
         self._desk = around.desk
         self._record = record
         self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
+        self._times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
+        self._gates: dict[str, tuple[int, int | None]] = {}
+        """Flow jobs that wait: for how many events, until when."""
         self.gathered = Gathered(run, around.desk)
         self._limits_text = json.dumps(asdict(run.limits))
 
@@ -145,6 +149,18 @@ class RunWorld:
         text = (await self.once(f"{place}/flow", act)).decode()
         return StoredFlow(document(text, self._around.limits), text) if text else None
 
+    async def kept_result(self, stored: StoredFlow, path: str, args: Args) -> bytes | None:
+        """The result that an earlier run of a flow has left."""
+        return await self._cached(_key_of(stored, path, args))
+
+    def keep_result(self, job: str, stored: StoredFlow, path: str, args: Args) -> None:
+        """Leave the result of an inner flow for later runs of that flow."""
+        if stored.flow.cache_ttl and job not in self._ended_before:
+            now = now_us()
+            expires_at = now + int(stored.flow.cache_ttl * 1e6)
+            kept = cache.Kept(job, _key_of(stored, path, args), now, expires_at)
+            self.gathered.batch.kept.append(kept)
+
     async def variable(self, path: str) -> bytes:
         """A variable of the run's workspace."""
         try:
@@ -182,25 +198,39 @@ class RunWorld:
         """A job that is completed as soon as its end is known."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return _recalled(known)
-        ended = await end()
-        job_id = new_id()
-        now = now_us()
-        row = self._row(job_id, place, kind, "part", now)
-        self.gathered.batch.jobs[job_id] = row
+        return await self._complete(place, args, await end(), self._row(place, kind, "part", now_us()))
+
+    async def ended_script(self, call: ScriptCall, end: End) -> End:
+        """A script's job that has ended without having run."""
+        row = self._row(call.place, call.kind, "script", now_us()) | {
+            "language": call.language,
+            "content": call.content,
+            "lock": call.lock,
+            "script_hash": call.hash,
+            "tag": call.tag or call.language or self.run.tag,
+            "priority": call.priority or 0,
+        }
+        return await self._complete(call.place, call.args, end, row)
+
+    async def _complete(self, place: Place, args: Args, end: End, row: dict[str, Any]) -> End:
+        """A new job that has ended as it begins."""
+        ending = await self._ending_of(end)
+        job_id = row["id"]
+        self.gathered.batch.jobs[job_id] = row | store.ended(ending, row["created_at"])
         if args.values:
             self.gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
-        value = await self._end_row(job_id, ended, None, now)
-        return replace(ended, value=value, job=job_id)
+        return replace(end, value=self._keep_value(job_id, end.value, ending), job=job_id)
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "") -> str:
+    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "", log: str = "") -> str:
         """A flow job of this run begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
-        job_id = new_id()
-        self.gathered.batch.jobs[job_id] = {
-            **self._row(job_id, place, kind, "part", now_us()),
-            "content": content,
-        }
+        row = self._row(place, kind, "part", now_us())
+        job_id: str = row["id"]
+        self.gathered.batch.jobs[job_id] = {**row, "content": content}
+        self._times[job_id] = (row["started_at"], None)
+        if log:
+            self.gathered.batch.logs.append({"job_id": job_id, "kind": "log", "position": 0, "text": log})
         own = dict(args.own)
         if own or args.base is not None:
             body = Args.of(own).text
@@ -214,24 +244,29 @@ class RunWorld:
         if job in self._ended_before:
             del self._desk.flow_statuses[job]
             return
-        await self._end_row(job, end, status, now_us())
+        ending, now = await self._ending_of(end), now_us()
+        values = {**store.ended(ending, now), "flow_status": status.text}
+        if (row := self.gathered.batch.jobs.get(job)) is not None:
+            row.update(values)
+        else:
+            self.gathered.batch.ends.append({"id": job, **values})
+        self._keep_value(job, end.value, ending)
+        self._times[job] = (self._times[job][0], now)
         self.gathered.has_ended(job)
         self._desk.changed(job)
         await self.gathered.store_if_many()
 
-    async def _end_row(self, job_id: str, end: End, status: FlowStatus | None, now: int) -> Value:
-        """Put a job's end into the batch; its value, by reference where it is big."""
-        is_stored = end.value.text is None
-        ending = await self.ending(replace(end, value=NULL) if is_stored else end)
-        values = {**store.ended(ending, now), "flow_status": None if status is None else status.text}
-        if (row := self.gathered.batch.jobs.get(job_id)) is not None:
-            row.update(values)
-        else:
-            self.gathered.batch.ends.append({"id": job_id, **values})
-        if is_stored:
-            self.gathered.batch.results.append({"job_id": job_id, "body": None, "same_as": end.value.job})
-            return end.value
-        self.gathered.batch.results.append({"job_id": job_id, "body": ending.result, "same_as": None})
+    async def _ending_of(self, end: End) -> Ending:
+        """As `ending`, but a result that is another job's is not read for it."""
+        return await self.ending(replace(end, value=NULL) if end.value.text is None else end)
+
+    def _keep_value(self, job_id: str, value: Value, ending: Ending) -> Value:
+        """Put a job's result into the batch; its value, by reference where it is big."""
+        results = self.gathered.batch.results
+        if value.text is None:
+            results.append({"job_id": job_id, "body": None, "same_as": value.job})
+            return value
+        results.append({"job_id": job_id, "body": ending.result, "same_as": None})
         if len(ending.result) <= BIG_BYTES:
             return Value(ending.result, job_id)
         self.gathered.unstored.add(job_id)
@@ -247,11 +282,11 @@ class RunWorld:
         skipped = end.stop is not None and end.stop.is_skip
         return Ending(Status.SKIPPED if skipped else Status.SUCCESS, text, labels=labels_of(text))
 
-    def _row(self, job_id: str, place: Place, kind: str, role: str, now: int) -> dict[str, Any]:
+    def _row(self, place: Place, kind: str, role: str, now: int) -> dict[str, Any]:
         """A job inside the run that begins now."""
         run = self.run
         return {
-            "id": job_id,
+            "id": new_id(),
             "workspace_id": run.workspace_id,
             "state": "running",
             "kind": kind,
@@ -273,38 +308,35 @@ class RunWorld:
             "step_id": place.step_id,
             "flow_path": run.path,
             "attempt": 1,
+            "lock": None,
+            "script_hash": None,
+            "priority": 0,
             **UNENDED,
         }
 
     # ------------------------------------------------------------ scripts
 
-    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
-        """Run a script as a job of its own, or recall how it ended."""
-        path = call.place.path
+    async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
+        """How the script's job at this place ends, if there is one already."""
         known = self._record.jobs.get(path)
-        if known is not None and known.status is not None:
+        if known is None:
+            return None
+        if known.status is not None:
             return _recalled(known)
-        if known is not None:  # it was on its way when the last walk was lost
-            return await self._awaited(known.id, shown)
+        return await self._awaited(known.id, shown)  # it was on its way when the last walk was lost
+
+    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
+        """Run a script as a job of its own."""
         bounds = self._around.bounds(self.run.workspace_id)
         new = step_job(self.run, call, bounds, now_us(), shared=self._shared)
-        if (hit := await self._cached(new)) is not None:
-            return await self.engine_job(call.place, call.args, hit, call.kind)
+        if new.cache_key is not None and (text := await self._cached(new.cache_key)) is not None:
+            return await self.ended_script(call, End(Value(text)))
         await self.gathered.store_and_add(new)
         return await self._awaited(new.id, shown)
 
-    async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
-        """How a call ends whose result is kept from an earlier one."""
-        if new.cache_key is None:
-            return None
-        text = await self._read(cache.find, new.workspace_id, new.cache_key, now_us())
-        if text is None:
-            return None
-
-        async def end() -> End:
-            return End(Value(text))
-
-        return end
+    async def _cached(self, key: str) -> bytes | None:
+        """A result that is kept from an earlier call."""
+        return await self._read(cache.find, self.run.workspace_id, key, now_us())
 
     async def _awaited(self, job_id: str, shown: Callable[[str, bool], None]) -> End:
         """How a script job of this run ends."""
@@ -327,12 +359,13 @@ class RunWorld:
         self._desk.flow_statuses[job] = status
         self._desk.changed(job)
 
-    async def step_ended(self, job: str, step_id: str, end: End) -> None:
-        """Whoever waits for the result of this step of the run itself may have it now."""
-        if job == self.run.id and step_id == self.early_return:
+    async def step_ended(self, step_id: str, end: End) -> None:
+        """Whoever waits for the result of this step may have it now; its first one, in a loop."""
+        run_id = self.run.id
+        if step_id == self.early_return and run_id not in self._desk.early_results:
             await self.store()
-            self._desk.early_results[job] = Early(end.ok, await self.text(end.value))
-            self._desk.changed(job)
+            self._desk.early_results[run_id] = Early(end.ok, await self.text(end.value))
+            self._desk.changed(run_id)
 
     def status_changed(self, job: str) -> None:
         """Readers who follow the flow job have news."""
@@ -358,14 +391,38 @@ class RunWorld:
             if job != self.run.id:
                 batch.ends.append({"id": job, "flow_status": status.text})
 
-    def missing_events(self) -> int:
-        """How many events the run waits for, at all its gates."""
-        return sum(module.count or 0 for status in self.statuses.values() for module in status.waiting())
+    def suspended(self, job: str, missing: int, until: int | None = None) -> None:
+        """A flow job waits for events, or not any more; the run waits for all that it has inside.
+
+        Stored together with what the walk decides, so that both are there after a crash, or neither.
+        """
+        if missing:
+            self._gates[job] = (missing, until)
+        elif self._gates.pop(job, None) is None and not self.run.suspend:
+            return  # nobody was told that it waits
+        whole = sum(count for count, _ in self._gates.values())
+        times = [time for _, time in self._gates.values() if time is not None]
+        shown = {job: (missing, until if missing else None)}
+        shown[self.run.id] = (whole, min(times, default=None))
+        self.gathered.batch.ends += [
+            {"id": flow_job, "suspend": count, "suspend_until": time}
+            for flow_job, (count, time) in shown.items()
+        ]
+
+    def took(self, job: str) -> tuple[str | None, int | None]:
+        """When a flow job began, and how many milliseconds it took."""
+        began, ended = self._times.get(job, (None, None))
+        took = None if began is None or ended is None else (ended - began) // 1000
+        return None if began is None else iso(began), took
 
     def close(self) -> None:
         """Readers are served from the database again."""
         for job in (*self.statuses, *self.gathered.take_ends()):
             self._desk.flow_statuses.pop(job, None)
+
+
+def _key_of(stored: StoredFlow, path: str, args: Args) -> str:
+    return cache.flow_key(path, json.loads(stored.text), json.loads(args.text))
 
 
 def _recalled(known: Known) -> End:
