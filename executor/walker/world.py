@@ -209,6 +209,7 @@ class RunWorld:
             "script_hash": call.hash,
             "tag": call.tag or call.language or self.run.tag,
             "priority": call.priority or 0,
+            "attempt": 0,
         }
         return await self._complete(call.place, call.args, end, row)
 
