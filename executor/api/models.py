@@ -122,7 +122,12 @@ def job_members(job: Job, *, with_code: bool = True) -> dict[str, Any]:
     if job.state == "completed":
         members.update(_completed(job))
     else:
-        members.update(running=job.state == "running" or job.started_at is not None, suspend=job.suspend)
+        until = job.suspend_until
+        members.update(
+            running=job.state == "running" or job.started_at is not None,
+            suspend=job.suspend,
+            suspend_until=None if until is None else iso(until),
+        )
     return members
 
 
