@@ -196,7 +196,7 @@ class FlowWalk:
             return self._keep_child(step, number, kept[number])
         args = self.args.beneath(self.job, own_args)
         place = step.place(below, job_path=self.home.path)
-        job = await self.world.begin_flow(place, "flowpreview", args)
+        job = await self.world.begin_flow(place, args)
         step.status.took[number] = partial(self.world.took, job)
         whole, failure = effective(modules), numbered(self.failure, number)
         child = replace(
@@ -230,7 +230,7 @@ class FlowWalk:
     async def inner(self, step: Step, stored: StoredFlow, path: str, args: Args) -> End:
         """Walk a flow of the workspace as a step of this one."""
         place = step.place(job_path=path)
-        job = await self.world.begin_flow(place, "flow", args, stored.text, ignored(stored.flow))
+        job = await self.world.begin_inner(place, stored, args)
         step.status.job = job
         around = self.home.within(step.module)
         home = Home.of(stored.flow, path, around.tag)

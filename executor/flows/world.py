@@ -132,11 +132,11 @@ class World(Protocol):
     ) -> End:
         """A job that needs no container: it is completed as soon as `end` is known."""
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "", log: str = "") -> str:
-        """A flow job of this run begins, or is recalled; its id. `content`: the document it walks, if its own.
+    async def begin_flow(self, place: Place, args: Args) -> str:
+        """A branch or an iteration begins, or is recalled; its job's id."""
 
-        `log` is what its log says.
-        """
+    async def begin_inner(self, place: Place, stored: StoredFlow, args: Args) -> str:
+        """As `begin_flow`, for a flow with a document of its own; it waits as long as its limit says."""
 
     def took(self, job: str) -> tuple[str | None, int | None]:
         """When a flow job began (RFC 3339, UTC), and how many milliseconds it took, as far as it has."""

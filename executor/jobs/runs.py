@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, u
 from executor.errors import Conflict
 from executor.jobs import cache, store
 from executor.jobs.cache import Kept
+from executor.jobs.concurrency import Share, has_room
 from executor.jobs.ending import Ending
 from executor.jobs.forgetting import forget
 from executor.jobs.job import Job, NewJob, Role, Status
@@ -174,6 +175,14 @@ def write_and_add(
     write(connection, run, batch)
     store.insert_job(connection, new, worker_id)
     return None if worker_id is None else store.get(connection, new.workspace_id, new.id)
+
+
+def begin_limited(connection: Connection, run: Job, batch: Batch, share: Share, now: int) -> bool:
+    """Store a batch in which an inner flow begins, if its key has room for it; else nothing of it."""
+    if not has_room(connection, share, now):
+        return False
+    write(connection, run, batch)
+    return True
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from executor.flows.document import Flow
+from executor.flows.values import Args
 from executor.flows.world import ScriptCall
 from executor.jobs.cache import script_key
-from executor.jobs.concurrency import key_of
+from executor.jobs.concurrency import Share, key_of
 from executor.jobs.job import Job, NewJob, new_id
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
@@ -65,12 +67,23 @@ def _concurrency(run: Job, call: ScriptCall) -> dict[str, Any]:
     asked = call.concurrency
     if asked is None:
         return {}
-    args = {name: json.loads(text) for name, text in call.args.values.items()} if asked.key else {}
-    return {
-        "concurrency_key": key_of(asked.key, run.workspace_id, "script", call.place.job_path, args),
-        "concurrency_limit": asked.limit,
-        "concurrency_window_s": int(asked.window_s) or None,
-    }
+    args = decoded(call.args) if asked.key else {}
+    key = key_of(asked.key, run.workspace_id, "script", call.place.job_path, args)
+    return Share(key, asked.limit, int(asked.window_s) or None).columns
+
+
+def share_of(run: Job, flow: Flow, path: str | None, args: Args) -> Share | None:
+    """What an inner flow has to share with other runs of it; None if it is not limited."""
+    if flow.concurrent_limit is None:
+        return None
+    named = decoded(args) if flow.concurrency_key else {}
+    key = key_of(flow.concurrency_key, run.workspace_id, "flow", path, named)
+    return Share(key, flow.concurrent_limit, int(flow.concurrency_time_window_s) or None)
+
+
+def decoded(args: Args) -> dict[str, Any]:
+    """Arguments as a key that names them looks into them."""
+    return {name: json.loads(text) for name, text in args.values.items()}
 
 
 def _cache_key(call: ScriptCall) -> str:

@@ -24,6 +24,7 @@ from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionCallFailed, Scope
 from executor.flows.status import FlowStatus
 from executor.flows.values import NULL, Args, End, Value
+from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
 from executor.jobs import cache, runs, store
 from executor.jobs.desk import Desk, Early
@@ -36,7 +37,7 @@ from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
-from executor.walker.steps import step_job
+from executor.walker.steps import share_of, step_job
 from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
@@ -222,21 +223,43 @@ class RunWorld:
             self.gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
         return replace(end, value=self._keep_value(job_id, end.value, ending), job=job_id)
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "", log: str = "") -> str:
-        """A flow job of this run begins, or is recalled."""
+    async def begin_flow(self, place: Place, args: Args) -> str:
+        """A branch or an iteration begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
-        row = self._row(place, kind, "part", now_us())
+        row = self._row(place, "flowpreview", "part", now_us())
+        job_id = self._add_flow(self.gathered.batch, row, args)
+        await self.gathered.store_if_many()
+        return job_id
+
+    async def begin_inner(self, place: Place, stored: StoredFlow, args: Args) -> str:
+        """An inner flow begins, when its limit has room for it, or is recalled."""
+        if (known := self._record.jobs.get(place.path)) is not None:
+            return known.id
+        share = share_of(self.run, stored.flow, place.job_path, args)
+        log = ignored(stored.flow)
+        while True:
+            row = self._row(place, "flow", "part", now_us()) | {"content": stored.text}
+            if share is None:
+                return self._add_flow(self.gathered.batch, row, args, log)
+            alone = Batch()
+            job_id = self._add_flow(alone, row | share.columns, args, log)
+            await self.store()  # in the order in which things happened
+            begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
+            if await insist(partial(self._desk.database.write, begin)):
+                return job_id
+            await self.activity.rest(until=now_us() + store.LOOK_AGAIN_US)
+
+    def _add_flow(self, batch: Batch, row: dict[str, Any], args: Args, log: str = "") -> str:
+        """Put a flow job into a batch; its id."""
         job_id: str = row["id"]
-        self.gathered.batch.jobs[job_id] = {**row, "content": content}
+        batch.jobs[job_id] = row
         self._times[job_id] = (row["started_at"], None)
         if log:
-            self.gathered.batch.logs.append({"job_id": job_id, "kind": "log", "position": 0, "text": log})
+            batch.logs.append({"job_id": job_id, "kind": "log", "position": 0, "text": log})
         own = dict(args.own)
         if own or args.base is not None:
-            body = Args.of(own).text
-            self.gathered.batch.args.append({"job_id": job_id, "body": body, "base": args.base})
-        await self.gathered.store_if_many()
+            batch.args.append({"job_id": job_id, "body": Args.of(own).text, "base": args.base})
         return job_id
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
@@ -312,6 +335,9 @@ class RunWorld:
             "lock": None,
             "script_hash": None,
             "priority": 0,
+            "concurrency_key": None,
+            "concurrency_limit": None,
+            "concurrency_window_s": None,
             **UNENDED,
         }
 

@@ -61,7 +61,7 @@ async def test_what_failed_stays_failed(flows: Flows, place: str) -> None:
     path = name()
     wants = f"variable('{path}')"
     sleeping = const("s", 1, sleep={"type": "javascript", "expr": f"{wants} && 0"})
-    forgiven = {"continue_on_error": True}
+    forgiven: dict[str, Any] = {"continue_on_error": True}
     failing: dict[str, list[Module]] = {
         "skip_if": [const("f", 1, skip_if={"expr": wants}, **forgiven)],
         "predicate": [branchone("f", (wants, [const("in", 1)]), **forgiven)],
