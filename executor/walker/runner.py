@@ -257,7 +257,7 @@ class Activation:
     # ------------------------------------------------------------ the end
 
     async def _finish(self, world: RunWorld, end: End) -> None:
-        ending = await world.ending(end)
+        ending = await world.parts.ending(end)
         status = world.statuses[self.run.id].text
         batch = await self._last_batch(world)
         write = self._desk.database.write

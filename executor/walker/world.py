@@ -12,7 +12,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,40 +23,24 @@ from executor.flows.expressions.places import Place as ExpressionPlace
 from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionCallFailed, Scope
 from executor.flows.status import FlowStatus
-from executor.flows.values import NULL, Args, End, Value
+from executor.flows.values import Args, End, Value
 from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
 from executor.jobs import cache, runs, store
 from executor.jobs.desk import Desk, Early
-from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
-from executor.jobs.job import Job, Status, new_id, now_us
+from executor.jobs.job import Job, Status, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
 from executor.script import compact_json
 from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
+from executor.walker.parts import Parts
 from executor.walker.steps import share_of, step_job
 from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
-
-UNENDED: dict[str, Any] = dict.fromkeys(
-    (
-        "status",
-        "completed_at",
-        "worker_id",
-        "reason",
-        "canceled_by",
-        "canceled_reason",
-        "labels",
-        "memory_peak_bytes",
-        "cpu_ms",
-        "flow_status",
-    )
-)
-"""What the row of a job says before its end; rows stored together have the same columns."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +76,11 @@ class RunWorld:
         self._desk = around.desk
         self._record = record
         self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
-        self._times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
         self._gates: dict[str, tuple[int, int | None]] = {}
         """Flow jobs that wait: for how many events, until when."""
         self.gathered = Gathered(run, around.desk)
-        self._limits_text = json.dumps(asdict(run.limits))
+        times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
+        self.parts = Parts(run, self.gathered, self.text, times)
 
     @property
     def is_new(self) -> bool:
@@ -199,11 +183,11 @@ class RunWorld:
         """A job that is completed as soon as its end is known."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return _recalled(known)
-        return await self._complete(place, args, await end(), self._row(place, kind, "part", now_us()))
+        return await self.parts.complete(args, await end(), self.parts.row(place, kind))
 
     async def ended_script(self, call: ScriptCall, end: End) -> End:
         """A script's job that has ended without having run."""
-        row = self._row(call.place, call.kind, "script", now_us()) | {
+        row = self.parts.row(call.place, call.kind, "script") | {
             "language": call.language,
             "content": call.content,
             "lock": call.lock,
@@ -212,23 +196,13 @@ class RunWorld:
             "priority": call.priority or 0,
             "attempt": 0,
         }
-        return await self._complete(call.place, call.args, end, row)
-
-    async def _complete(self, place: Place, args: Args, end: End, row: dict[str, Any]) -> End:
-        """A new job that has ended as it begins."""
-        ending = await self._ending_of(end)
-        job_id = row["id"]
-        self.gathered.batch.jobs[job_id] = row | store.ended(ending, row["created_at"])
-        if args.values:
-            self.gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
-        return replace(end, value=self._keep_value(job_id, end.value, ending), job=job_id)
+        return await self.parts.complete(call.args, end, row)
 
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
-        row = self._row(place, "flowpreview", "part", now_us())
-        job_id = self._add_flow(self.gathered.batch, row, args)
+        job_id = self.parts.begin(self.gathered.batch, self.parts.row(place, "flowpreview"), args)
         await self.gathered.store_if_many()
         return job_id
 
@@ -239,28 +213,16 @@ class RunWorld:
         share = share_of(self.run, stored.flow, place.job_path, args)
         log = ignored(stored.flow)
         while True:
-            row = self._row(place, "flow", "part", now_us()) | {"content": stored.text}
+            row = self.parts.row(place, "flow") | {"content": stored.text}
             if share is None:
-                return self._add_flow(self.gathered.batch, row, args, log)
+                return self.parts.begin(self.gathered.batch, row, args, log)
             alone = Batch()
-            job_id = self._add_flow(alone, row | share.columns, args, log)
+            job_id = self.parts.begin(alone, row | share.columns, args, log)
             await self.store()  # in the order in which things happened
             begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
             if await insist(partial(self._desk.database.write, begin)):
                 return job_id
             await self.activity.rest(until=now_us() + store.LOOK_AGAIN_US)
-
-    def _add_flow(self, batch: Batch, row: dict[str, Any], args: Args, log: str = "") -> str:
-        """Put a flow job into a batch; its id."""
-        job_id: str = row["id"]
-        batch.jobs[job_id] = row
-        self._times[job_id] = (row["started_at"], None)
-        if log:
-            batch.logs.append({"job_id": job_id, "kind": "log", "position": 0, "text": log})
-        own = dict(args.own)
-        if own or args.base is not None:
-            batch.args.append({"job_id": job_id, "body": Args.of(own).text, "base": args.base})
-        return job_id
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """A flow job has ended so."""
@@ -268,78 +230,10 @@ class RunWorld:
         if job in self._ended_before:
             del self._desk.flow_statuses[job]
             return
-        ending, now = await self._ending_of(end), now_us()
-        values = {**store.ended(ending, now), "flow_status": status.text}
-        if (row := self.gathered.batch.jobs.get(job)) is not None:
-            row.update(values)
-        else:
-            self.gathered.batch.ends.append({"id": job, **values})
-        self._keep_value(job, end.value, ending)
-        self._times[job] = (self._times[job][0], now)
+        await self.parts.end(job, end, status)
         self.gathered.has_ended(job)
         self._desk.changed(job)
         await self.gathered.store_if_many()
-
-    async def _ending_of(self, end: End) -> Ending:
-        """As `ending`, but a result that is another job's is not read for it."""
-        return await self.ending(replace(end, value=NULL) if end.value.text is None else end)
-
-    def _keep_value(self, job_id: str, value: Value, ending: Ending) -> Value:
-        """Put a job's result into the batch; its value, by reference where it is big."""
-        results = self.gathered.batch.results
-        if value.text is None:
-            results.append({"job_id": job_id, "body": None, "same_as": value.job})
-            return value
-        results.append({"job_id": job_id, "body": ending.result, "same_as": None})
-        if len(ending.result) <= BIG_BYTES:
-            return Value(ending.result, job_id)
-        self.gathered.unstored.add(job_id)
-        return Value(None, job_id)
-
-    async def ending(self, end: End) -> Ending:
-        """A step's or a flow's end as its job records it."""
-        text = await self.text(end.value)
-        if not end.ok:
-            reason = reason_of(text)
-            is_cancelled = end.final and reason == Reason.CANCELLED.value
-            return Ending(Status.CANCELED if is_cancelled else Status.FAILURE, text, reason=reason)
-        skipped = end.stop is not None and end.stop.is_skip
-        return Ending(Status.SKIPPED if skipped else Status.SUCCESS, text, labels=labels_of(text))
-
-    def _row(self, place: Place, kind: str, role: str, now: int) -> dict[str, Any]:
-        """A job inside the run that begins now."""
-        run = self.run
-        return {
-            "id": new_id(),
-            "workspace_id": run.workspace_id,
-            "state": "running",
-            "kind": kind,
-            "language": "",
-            "content": "",
-            "path": place.job_path,
-            "tag": run.tag,
-            "limits": self._limits_text,
-            "request_hash": "",
-            "parent_job": place.parent,
-            "root_job": run.id,
-            "created_by": run.created_by,
-            "created_at": now,
-            "scheduled_for": now,
-            "started_at": now,
-            "role": role,
-            "run_id": run.id,
-            "run_path": place.path,
-            "step_id": place.step_id,
-            "flow_path": run.path,
-            "attempt": 1,
-            "lock": None,
-            "script_hash": None,
-            "priority": 0,
-            "concurrency_key": None,
-            "concurrency_limit": None,
-            "concurrency_window_s": None,
-            **UNENDED,
-        }
 
     # ------------------------------------------------------------ scripts
 
@@ -438,9 +332,7 @@ class RunWorld:
 
     def took(self, job: str) -> tuple[str | None, int | None]:
         """When a flow job began, and how many milliseconds it took."""
-        began, ended = self._times.get(job, (None, None))
-        took = None if began is None or ended is None else (ended - began) // 1000
-        return None if began is None else iso(began), took
+        return self.parts.took(job)
 
     def close(self) -> None:
         """Readers are served from the database again."""
@@ -463,14 +355,3 @@ def _ended(job_id: str, status: Status | None, reason: str | None, value: Value)
     ok = status is not None and status.is_success
     final = status is Status.CANCELED or reason == Reason.INFRASTRUCTURE.value
     return End(value, ok=ok, job=job_id, final=not ok and final)
-
-
-def reason_of(text: bytes) -> str | None:
-    """The reason in an error object; None if it is none."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    error = found.get("error") if isinstance(found, dict) else None
-    reason = error.get("reason") if isinstance(error, dict) else None
-    return reason if isinstance(reason, str) else None

@@ -24,12 +24,15 @@ def name() -> str:
 
 async def at_once(flows: Flows, holds: Callable[[dict[str, Any]], bool]) -> int:
     """The most jobs of a kind that had begun and not ended at the same time, of all there are."""
-    found = [job for job in (await flows.service.get("jobs/list", per_page=1000)).json() if holds(job)]
+    found: list[dict[str, Any]] = [
+        job for job in (await flows.service.get("jobs/list", per_page=1000)).json() if holds(job)
+    ]
     assert all(job["type"] == "CompletedJob" for job in found)
-    return max(
+    counts: list[int] = [
         sum(other["started_at"] <= job["started_at"] < other["completed_at"] for other in found)
         for job in found
-    )
+    ]
+    return max(counts)
 
 
 @pytest.mark.parametrize("limit", [1, 2])

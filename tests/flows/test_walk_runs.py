@@ -210,7 +210,7 @@ async def test_what_is_deleted_after_use(flows: Flows, ok: bool) -> None:
     last = echo("after", "results.s.x") if ok else fails("after")
     job = await flows.run(branchone("o", ("true", [secret, ident("i")])), last)
     assert job["success"] is ok
-    made = next(inner for made in await flows.jobs(job) if made["flow_step_id"] == "s")
+    made = next(found for found in await flows.jobs(job) if found["flow_step_id"] == "s")
     whole = await flows.service.job(made["id"])
     assert (whole["args"], whole["result"], whole["logs"], whole["deleted"]) == ({}, {}, "##DELETED##", True)
 
@@ -256,7 +256,7 @@ async def test_a_cancelled_run_deletes_too(flows: Flows) -> None:
     await asyncio.sleep(0.2)
     await flows.service.http.post(f"/api/w/main/jobs_u/queue/cancel/{run}", json={})
     job = await flows.service.ended(run)
-    made = next(inner for made in await flows.jobs(job) if made["flow_step_id"] == "s")
+    made = next(found for found in await flows.jobs(job) if found["flow_step_id"] == "s")
     assert (await flows.service.job(made["id"]))["args"] == {}
 
 
