@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 
@@ -26,6 +26,8 @@ from executor.storage.tables import approvals, job_args, job_output, job_results
 BIG_BYTES = 16 * 1024
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""
 NEVER = 2**62
+RESULT = "/result"
+"""What the journal has under a step whose result is no job's."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,36 @@ def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: s
         .order_by(jobs.c.completed_at.desc())
     ).first()
     return None if row is None else store.result(connection, row.id)
+
+
+def restarted_from(connection: Connection, run_id: str) -> str | None:
+    """The run, and the place in it, that a run was restarted from, as JSON; None if it was not."""
+    return connection.execute(select(jobs.c.restarted_from).where(jobs.c.id == run_id)).scalar_one_or_none()
+
+
+def results_beneath(
+    connection: Connection, run_id: str, place: str
+) -> list[tuple[str, str, tuple[bytes | None, str | None]]]:
+    """What steps beneath a place of a run gave, the latest last: place, step id, and the text or whose it is."""
+    rows = connection.execute(
+        select(jobs.c.run_path, jobs.c.step_id, jobs.c.id)
+        .where(jobs.c.run_id == run_id, jobs.c.state == "completed", jobs.c.step_id.is_not(None))
+        .where(jobs.c.run_path.startswith(place, autoescape=True))
+        .order_by(jobs.c.completed_at, jobs.c.created_at)
+    )
+    notes = connection.execute(
+        select(journal.c.path, journal.c.value)
+        .where(journal.c.run_id == run_id, journal.c.path.startswith(place, autoescape=True))
+        .where(journal.c.path.endswith(RESULT))
+        .order_by(func.length(journal.c.path), journal.c.path)
+    )
+    found: list[tuple[str, str, tuple[bytes | None, str | None]]] = [
+        (row.run_path, row.step_id, (None, row.id)) for row in rows
+    ]
+    for row in notes:
+        path = row.path.removesuffix(RESULT)
+        found.append((path, unquote(path.rpartition("/")[2].partition(":")[2]), (bytes(row.value), None)))
+    return found
 
 
 def _known(row: Any, body: bytes | None) -> Known:

@@ -339,6 +339,36 @@ async def test_a_restart_takes_over_what_came_before(flows: Flows) -> None:
     assert (await restarted(flows, again["id"], "c"))["result"] == job["result"], "a restart of a restart"
 
 
+async def test_a_restart_sees_the_steps_inside_what_it_took_over(flows: Flows) -> None:
+    """As later steps do: of branches and loops in turn, not of parallel loops and inner flows."""
+    path = f"f/inside/x{uuid4().hex}"
+    await flows.store(path, const("in_flow", 1))
+    counting(flows)
+    seen = "[" + ", ".join(f"results.{id}" for id in ("q", "i", "nested", "side", "in_flow", "r", "o")) + "]"
+    job = await flows.run(
+        branchone("o", ("true", [counted("q", "Math.random()"), branchone("p", ("true", [const("n", 4)]))])),
+        forloop("l", [1, 2], counted("i", "Math.random()"), forloop("nested", [1], const("m", 5))),
+        forloop("f", [1], const("side", 3), parallel=True),
+        inner("k", path),
+        branchall("all", [const("r", ["x" * 20_000])]),
+        echo("c", seen),
+        echo("d", seen),
+    )
+    assert job["result"]["x"][2:6] == [[5], None, None, ["x" * 20_000]]
+    again = await restarted(flows, job["id"], "c")
+    assert again["result"] == job["result"]
+    third = await restarted(flows, again["id"], "d")
+    assert third["result"] == job["result"]
+
+
+async def test_a_restarted_loop_sees_the_iterations_before(flows: Flows) -> None:
+    """The steps of those that it took over."""
+    loop = forloop("l", [1, 2, 3], echo("a", "(results.a?.x ?? 0) + flow_input.iter.value"), ident("b"))
+    job = await flows.run(loop)
+    assert (await restarted(flows, job["id"], "l", 2))["result"] == [{"x": 1}, {"x": 3}, {"x": 6}]
+    assert (await restarted(flows, job["id"], "l", 1))["result"] == [{"x": 1}, {"x": 3}, {"x": 6}]
+
+
 async def test_a_restart_runs_whatever_is_kept(flows: Flows) -> None:
     """It is asked for because it is to run; its result does not stand for that of a whole run."""
     runs = counting(flows)
