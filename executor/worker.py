@@ -57,6 +57,7 @@ class Worker:
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
         workspace_images: Callable[[str], tuple[str, ...] | None],
+        default_timeout_s: Callable[[str], float],
         resolve: Resolve,
         open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Worker:
         self._workspace_share = workspace_share
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
+        self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
         self._busy: Counter[str] = Counter()
@@ -256,7 +258,15 @@ class Worker:
             return await self._canceled(job, outcome.usage)
         if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
-        return ending(outcome, job.limits.timeout_s, job.step_id)
+        return ending(self._of_instance(job, outcome), job.limits.timeout_s, job.step_id)
+
+    def _of_instance(self, job: Job, outcome: Outcome) -> Outcome:
+        """The outcome; a time limit that nobody has asked for is called the instance's."""
+        if not isinstance(outcome, Failed) or outcome.reason is not Reason.TIMEOUT:
+            return outcome
+        if outcome.timeout_s is not None or job.limits.timeout_s != self._default_timeout_s(job.workspace_id):
+            return outcome
+        return replace(outcome, message=outcome.message.replace("job-specific", "instance-wide job"))
 
     async def _kept_result(self, job: Job) -> Ending | None:
         """The end of a script whose result is kept from an earlier job; a walk has looked already."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.durability.flow_life import Order, live
+from tests.durability.flow_life import INNER, Order, live
 from tests.flows.running import (
     Module,
     branchall,
@@ -21,6 +21,7 @@ from tests.flows.running import (
     call,
     forloop,
     ident,
+    inner,
     retry,
     static,
     stop,
@@ -97,6 +98,26 @@ FLOWS: dict[str, dict[str, Any]] = {
             breaks("never"),
         ]
     },
+    "inner flows": {
+        "modules": [
+            inner("i", INNER, args={"list": "[1, 2]", "r": "Math.random()"}),
+            branchall(
+                "b", [inner("j", INNER, args={"list": "[3]"})], [inner("k", INNER + "/none")], skip=(1,)
+            ),
+            ident("n", skip_if={"expr": "null.x"}, retry=retry(1), continue_on_error=True),
+            gives("a", "error.name", delete_after_use=True),
+            gives("t", args={"x": "null.y"}, retry=retry(1), continue_on_error=True),
+            gives("z", "error.reason + ' ' + results.i.length"),
+        ],
+    },
+}
+STORED: dict[str, Any] = {
+    "modules": [
+        gives("s1", "flow_input.list.length", delete_after_use=True, sleep=static(0.1)),
+        forloop("l1", "flow_input.list", gives("s2", INDEX)),
+    ],
+    "concurrent_limit": 1,
+    "cache_ttl": 60,
 }
 # A preprocessor gets the raw input only, so the key of its runs is there.
 FLOWS["failures"]["preprocessor_module"]["value"]["content"] = json.dumps([{"result": {"k": "p"}}])
@@ -123,14 +144,16 @@ def completed(order: Order) -> set[str]:
     """The places of script jobs that had ended when the process died."""
     (database,) = order.folder.glob("*.db")
     with sqlite3.connect(database) as connection:
-        found = connection.execute("SELECT run_path FROM jobs WHERE role = 'script' AND state = 'completed'")
+        found = connection.execute(
+            "SELECT run_path FROM jobs WHERE role = 'script' AND state = 'completed' AND attempt > 0"
+        )
         return {place for (place,) in found}
 
 
 def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
     """The report of an undisturbed run, and what ran."""
     folder.mkdir()
-    order = Order(folder, FLOWS[name])
+    order = Order(folder, FLOWS[name], STORED)
     assert lived(order) == 0
     return json.loads(order.report.read_text()), ran(order)
 
@@ -138,7 +161,7 @@ def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
 def killed_at(folder: Path, name: str, kills: list[int], after: bool) -> str | None:
     """Die at these writes, one life each, then live to the end; what is wrong with that, if anything."""
     folder.mkdir()
-    order = Order(folder, FLOWS[name], after=after)
+    order = Order(folder, FLOWS[name], STORED, after=after)
     died, ended, spent = 0, set[str](), Counter[str]()
     for kill_at in kills:
         if lived(replace(order, kill_at=kill_at)) == 0:
@@ -205,7 +228,7 @@ def test_killed_again_and_again(tmp_path: Path, name: str, after: bool) -> None:
 
 async def test_no_process_outlives_the_one_that_was_killed(tmp_path: Path) -> None:
     """What evaluates expressions ends with its parent."""
-    order = Order(tmp_path, FLOWS["in turn"], kill_at=8)
+    order = Order(tmp_path, FLOWS["in turn"], STORED, kill_at=8)
     process = PROCESSES.Process(target=live, args=(order,))
     process.start()
     process.join(LIFE_S)

@@ -173,6 +173,16 @@ async def test_a_timed_out_step_is_a_failure(flows: Flows) -> None:
     assert (made["canceled_by"], made["canceled_reason"]) == ("timeout", "duration > 3")
 
 
+@pytest.mark.parametrize(("own", "whose"), [(3, "job-specific"), (None, "instance-wide job")])
+async def test_whose_time_limit_it_was(flows: Flows, own: int | None, whose: str) -> None:
+    """The message says so."""
+    late = script("a", {"stopped": "timeout"}, **({} if own is None else {"timeout": own}))
+    said = (await flows.error(late))["message"]
+    assert said == (
+        f"execution error:\njob process terminated due to timeout after exceeding {whose} duration limit"
+    )
+
+
 # ------------------------------------------------------------ early_return, delete_after_use
 
 

@@ -208,6 +208,17 @@ async def test_retries_are_those_of_the_step_that_is_tried(flows: Flows) -> None
     assert (failed["fail_count"], failed["failed_jobs"]) == (2, modules_of(job)["b"]["failed_retries"])
 
 
+async def test_steps_are_told_from_runs_in_a_list(flows: Flows) -> None:
+    """Iterations are steps too: they have a module; a run has none."""
+    job = await flows.run(forloop("l", [1], const("a", 1)), const("b", 1))
+    inside = {made["id"] for made in await flows.jobs(job)}
+    assert len(inside) == 3
+    for wanted in (True, False):
+        answer = await flows.service.get("jobs/list", is_flow_step=wanted, per_page=1000)
+        listed = {found["id"] for found in answer.json()}
+        assert (inside <= listed, job["id"] in listed) == (wanted, not wanted)
+
+
 # ------------------------------------------------------------ gates
 
 
