@@ -19,7 +19,7 @@ from executor.jobs import cache, store
 from executor.jobs.desk import Desk
 from executor.jobs.ending import Ending, canceled, ending, infrastructure, labels_of
 from executor.jobs.environment import environment
-from executor.jobs.job import Job, Status, now_us
+from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob, Piece
 from executor.reach import Reach
@@ -213,8 +213,9 @@ class Worker:
 
     async def _continue_output(self, job: Job, live: LiveJob) -> None:
         """Output follows what is there: of a lost run, or what the walk says of a step."""
-        for kind, text in live.texts.items():
-            _, text.stored = await insist(partial(self._desk.stored_output, job.id, kind))
+        kinds: tuple[OutputKind, ...] = ("log", "stream") if job.attempt > 1 else ("log",)
+        for kind in kinds:
+            _, live.texts[kind].stored = await insist(partial(self._desk.stored_output, job.id, kind))
         if job.attempt > 1:
             live.tell("log", f"--- RUN {job.attempt}: the one before was lost ---\n")
 
