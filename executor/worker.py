@@ -15,11 +15,11 @@ from functools import partial
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, Reason, Unavailable
-from executor.jobs import store
+from executor.jobs import cache, store
 from executor.jobs.desk import Desk, log_of_run
-from executor.jobs.ending import Ending, canceled, ending, infrastructure
+from executor.jobs.ending import Ending, canceled, ending, infrastructure, labels_of
 from executor.jobs.environment import environment
-from executor.jobs.job import Job, now_us
+from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob, Piece
 from executor.reach import Reach
@@ -57,6 +57,7 @@ class Worker:
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
         workspace_images: Callable[[str], tuple[str, ...] | None],
+        default_timeout_s: Callable[[str], float],
         resolve: Resolve,
         open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Worker:
         self._workspace_share = workspace_share
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
+        self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
         self._busy: Counter[str] = Counter()
@@ -199,7 +201,7 @@ class Worker:
     async def _one_run(self, job: Job, args: bytes, live: LiveJob) -> LastWord:
         """Run the job's script once; give what is to be stored of it, together with its last output."""
         try:
-            if job.attempt > 1:
+            if job.attempt > 1 or job.run_id is not None:
                 await self._continue_output(job, live)
             self._desk.changed(job.id)
             return Completion(await self._end_of(job, args, live))
@@ -214,10 +216,12 @@ class Worker:
             return Completion(infrastructure(f"{type(error).__name__}: {error}"))
 
     async def _continue_output(self, job: Job, live: LiveJob) -> None:
-        """A further run's output follows what the lost one left."""
-        for kind, text in live.texts.items():
-            _, text.stored = await insist(partial(self._desk.stored_output, job.id, kind))
-        live.tell("log", f"--- RUN {job.attempt}: the one before was lost ---\n")
+        """Output follows what is there: of a lost run, or what the walk says of a step."""
+        kinds: tuple[OutputKind, ...] = ("log", "stream") if job.attempt > 1 else ("log",)
+        for kind in kinds:
+            _, live.texts[kind].stored = await insist(partial(self._desk.stored_output, job.id, kind))
+        if job.attempt > 1:
+            live.tell("log", f"--- RUN {job.attempt}: the one before was lost ---\n")
 
     async def _end_of(self, job: Job, args: bytes, live: LiveJob) -> Ending:
         """Run the job's script; raises EngineTransient if it is unknown whether it ran."""
@@ -226,6 +230,8 @@ class Worker:
             return infrastructure(f"this instance has no runtime for {job.language!r} any more")
         if job.canceled_by is not None:  # asked for before our predecessor died
             return canceled(job.canceled_by, job.canceled_reason or "")
+        if (kept := await self._kept_result(job)) is not None:
+            return kept
         env = environment(job, self._base_url)
         try:
             args = await self._resolve(job.workspace_id, args, env, runtime.resources_of(job.content))
@@ -257,7 +263,23 @@ class Worker:
             return await self._canceled(job, outcome.usage)
         if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
-        return ending(outcome, job.limits.timeout_s, job.step_id)
+        return ending(self._of_instance(job, outcome), job.limits.timeout_s, job.step_id)
+
+    def _of_instance(self, job: Job, outcome: Outcome) -> Outcome:
+        """The outcome; a time limit that nobody has asked for is called the instance's."""
+        if not isinstance(outcome, Failed) or outcome.reason is not Reason.TIMEOUT:
+            return outcome
+        if outcome.timeout_s is not None or job.limits.timeout_s != self._default_timeout_s(job.workspace_id):
+            return outcome
+        return replace(outcome, message=outcome.message.replace("job-specific", "instance-wide job"))
+
+    async def _kept_result(self, job: Job) -> Ending | None:
+        """The end of a script whose result is kept from an earlier job; a walk has looked already."""
+        if job.cache_key is None or job.run_id is not None:
+            return None
+        find = partial(cache.find, workspace_id=job.workspace_id, key=job.cache_key, now=now_us())
+        text = await insist(partial(self._desk.database.read, find))
+        return None if text is None else Ending(Status.SUCCESS, text, labels=labels_of(text))
 
     async def _run_order(self, job: Job, order: Order) -> Outcome:
         """Run it, with its run's shared directory if it is to have that.

@@ -27,6 +27,7 @@ from executor.api.submit import FAILED, answer_at_end, answer_of, args_json
 from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
 from executor.jobs import store
+from executor.jobs.cache import script_key
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import Limits, check_limit, compact_json, resolve_limits
 from executor.workspace.flows import StoredFlow
@@ -177,19 +178,28 @@ def _new_job(asked: Call, sent: Sent, script: ScriptVersion) -> NewJob:
     """A script's version as a job to be; raises BadInput naming what is wrong."""
     query = asked.query
     runtime = runtime_of(script.language, asked.ctx)
+    args = _checked(asked, script.schema, sent.args)
     return NewJob(
         **_common(asked, sent),
         kind="script",
         language=runtime.name,
         content=script.content,
-        args=args_json(_checked(asked, script.schema, sent.args)),
+        args=args_json(args),
         limits=_limits(asked, script.timeout_s),
         tag=query.tag or script.tag or runtime.name,
         path=script.path,
         lock=script.lock,
         script_hash=script.hash,
         priority=script.priority or 0,
+        cache_key=_cache_key(script, args) if script.cache_ttl_s else None,
+        cache_ttl_s=int(script.cache_ttl_s) if script.cache_ttl_s else None,
     )
+
+
+def _cache_key(script: ScriptVersion, args: dict[str, Any]) -> str:
+    """The same as for a step of a flow."""
+    texts = {name: compact_json(value) for name, value in args.items()}
+    return script_key("script", [script.hash], texts)
 
 
 def _limits(asked: Call, timeout_s: float | None) -> Limits:

@@ -87,6 +87,7 @@ async def _restart(ctx: Context, workspace: Workspace, query: RunQuery, user: st
         path=job.path,
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
+        preprocessed=job.preprocessed,
         **fields_of_run(flow, value, run_id, workspace.id, job.path, json.loads(args), vars(place)),
     )
     await ctx.desk.submit(new)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,8 @@ from executor.api.models import RunQuery
 from executor.api.problems import shown
 from executor.errors import BadInput
 from executor.flows.document import Flow
-from executor.flows.walk import first_status
+from executor.flows.walk import first_status, ignored
+from executor.jobs.cache import flow_key
 from executor.jobs.concurrency import key_of
 from executor.jobs.job import as_us
 from executor.script import compact_json
@@ -38,10 +38,11 @@ def fields_of_run(
         "run_id": run_id,
         "run_path": "",
         "priority": flow.priority or 0,
-        "cache_key": _cache_key(path, value, args) if keeps else None,
+        "cache_key": flow_key(path, value, args) if keeps else None,
         "cache_ttl_s": (int(flow.cache_ttl) or None) if keeps else None,
-        "restarted_from": None if restarted_from is None else compact_json(dict(restarted_from)).decode(),
         "flow_status": first_status(flow).text,
+        "restarted_from": None if restarted_from is None else compact_json(dict(restarted_from)).decode(),
+        "log": ignored(flow),
         **_concurrency(flow, workspace_id, path, args),
     }
 
@@ -54,12 +55,6 @@ def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str
         "concurrency_limit": flow.concurrent_limit,
         "concurrency_window_s": int(flow.concurrency_time_window_s) or None,
     }
-
-
-def _cache_key(path: str | None, value: Any, args: dict[str, Any]) -> str:
-    """What a flow's kept result depends on."""
-    whole = json.dumps([path, value, args], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:

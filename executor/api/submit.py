@@ -205,6 +205,7 @@ async def _new_run(
         parent_job=str(query.parent_job) if query.parent_job else None,
         root_job=str(query.root_job) if query.root_job else None,
         **fields_of_run(flow, asked.value, job_id, workspace.id, asked.path, args, origin),
+        preprocessed=origin is not None and flow.preprocessor_module is not None,
     )
 
 

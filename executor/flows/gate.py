@@ -78,10 +78,21 @@ async def _decision(step: Step, suspend: Suspend, job: str, until: int) -> dict[
             if refused is not None:
                 error = f"refused:{refused.approver or 'unknown'}"
             status.type, status.count, status.job = "WaitingForPriorSteps", None, None
+            step.walk.status.approval_conditions = None
+            step.world.suspended(step.walk.job, 0)
             return _decided(events, error)
         status.type, status.count, status.job = "WaitingForEvents", missing, job
+        step.walk.status.approval_conditions = _conditions(suspend)
+        step.world.suspended(step.walk.job, missing, until)
         step.walk.changed()
         await step.world.activity.rest(until=until, gate=job, since=news)
+
+
+def _conditions(suspend: Suspend) -> dict[str, Any] | None:
+    """Who may approve, where that is not whoever has the URL; a document that asks for more is refused."""
+    if not suspend.user_auth_required:
+        return None
+    return {"user_auth_required": True, "user_groups_required": [], "self_approval_disabled": False}
 
 
 def _decided(events: list[Event], error: str | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Run:
     """The modules before the one it is restarted from."""
     kept_children: Mapping[str, Sequence[End]] = field(default_factory=dict)
     """Ends of that module's branches or iterations before the one it is restarted from."""
+    kept_inside: Mapping[str, Value] = field(default_factory=dict)
+    """Results, by id, of steps inside what is kept."""
     restarted_from: Mapping[str, object] | None = None
 
 
@@ -41,6 +43,8 @@ async def walk_run(world: World, run: Run) -> End:
     walk = whole_flow(world, KINDS, run.job, "", run.flow, run.args, Home.of(run.flow, run.path, run.tag))
     walk = replace(walk, kept=run.kept, kept_children=run.kept_children)
     walk.status.restarted_from = None if run.restarted_from is None else dict(run.restarted_from)
+    for step_id, value in run.kept_inside.items():
+        walk.results.put(step_id, value)
     world.show_status(run.job, walk.status)
     if run.flow.preprocessor_module is not None and not run.is_preprocessed:
         end = await _preprocess(walk, run)
@@ -66,7 +70,7 @@ async def _preprocess(walk: FlowWalk, run: Run) -> End:
     async def with_raw_input(step: Step) -> End:
         return await run_script(step, args)
 
-    kinds = {"rawscript": with_raw_input, "script": with_raw_input}
+    kinds = {**KINDS, "rawscript": with_raw_input, "script": with_raw_input}
     return await Step(walk, module, status, "/preprocessor", before, kinds, view).run()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +11,21 @@ from executor.script import compact_json
 State = Literal[
     "WaitingForPriorSteps", "WaitingForEvents", "WaitingForExecutor", "InProgress", "Success", "Failure"
 ]
+
+
+WITHOUT_JOB = ("WaitingForPriorSteps", "WaitingForEvents", "WaitingForExecutor")
+"""States in which a module has not begun."""
+MEMBERS: Mapping[State, Sequence[str]] = {
+    "WaitingForPriorSteps": (),
+    "WaitingForEvents": ("count", "job"),
+    "WaitingForExecutor": ("job",),
+    "InProgress": ("job", "branch_chosen", "branchall", "parallel", "while_loop", "progress"),
+    "Success": ("job", "branch_chosen", "parallel"),
+    "Failure": ("job", "branch_chosen", "parallel"),
+}
+"""What a module shows in each state, if it has it."""
+Took = Callable[[], tuple[str | None, int | None]]
+"""When a job began, and how many milliseconds it took, as far as it has."""
 
 
 @dataclass
@@ -26,9 +40,11 @@ class ModuleStatus:
     children: dict[int, str] = field(default_factory=dict)
     """Flow jobs of its branches or iterations, by their number."""
     successes: dict[int, bool] = field(default_factory=dict)
+    took: dict[int, Took] = field(default_factory=dict)
+    """When the children began, and how long each took."""
     iterator: dict[str, Any] | None = None
-    items: Sequence[bytes] | None = None
-    """What a loop in turn goes through, as JSON texts."""
+    items: Sequence[Any] | None = None
+    """What a loop in turn goes through."""
     branch_chosen: dict[str, Any] | None = None
     branchall: dict[str, Any] | None = None
     parallel: bool | None = None
@@ -41,32 +57,25 @@ class ModuleStatus:
     parent_module: str | None = None
     """Of a failure module: the module that failed."""
     copied: Mapping[str, Any] | None = None
-    """What a restarted run took over of it, in place of all else."""
+    """What a restarted run took over of it, in place of all else but who has approved it anew."""
 
-    def forget_children(self) -> None:
-        """The module is tried again; an earlier attempt's branches or iterations are not its own."""
-        self.children.clear()
-        self.successes.clear()
+    def begin_again(self) -> None:
+        """The module is tried again; what an earlier attempt did is not its own."""
+        for of_children in (self.children, self.successes, self.took):
+            of_children.clear()
+        self.iterator = self.items = self.branch_chosen = self.branchall = None
 
     def as_json(self) -> dict[str, Any]:
         """The members that its type has."""
         if self.copied is not None:
-            return dict(self.copied)
+            return {**self.copied, "approvers": self.approvers}
         shown: dict[str, Any] = {"type": self.type, "id": self.id}
-        names = {
-            "WaitingForPriorSteps": (),
-            "WaitingForEvents": ("count", "job"),
-            "WaitingForExecutor": ("job",),
-        }.get(self.type, SHOWN)
-        shown |= {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.type == "InProgress" and self.progress is not None:
-            shown["progress"] = self.progress
-        if self.items is not None and self.iterator is not None and names is SHOWN:
-            shown["iterator"] = {**self.iterator, "itered": [json.loads(item) for item in self.items]}
-        if self.children and names is SHOWN:
-            order = sorted(self.children)
-            shown["flow_jobs"] = [self.children[number] for number in order]
-            shown["flow_jobs_success"] = [self.successes.get(number) for number in order]
+        shown |= {name: value for name in MEMBERS[self.type] if (value := getattr(self, name)) is not None}
+        if self.type == "InProgress" and self.iterator is not None:
+            itered = {} if self.items is None else {"itered": self.items}
+            shown["iterator"] = {**self.iterator, **itered}
+        if self.children and self.type not in WITHOUT_JOB:
+            shown |= self._children()
         if self.type == "Success":
             shown |= {"approvers": self.approvers, "skipped": self.skipped}
         if self.type in ("Success", "Failure"):
@@ -75,15 +84,17 @@ class ModuleStatus:
             shown["parent_module"] = self.parent_module
         return shown
 
-
-SHOWN = (
-    "job",
-    "iterator",
-    "branch_chosen",
-    "branchall",
-    "parallel",
-    "while_loop",
-)
+    def _children(self) -> dict[str, Any]:
+        order = sorted(self.children)
+        took = [self.took[number]() if number in self.took else (None, None) for number in order]
+        return {
+            "flow_jobs": [self.children[number] for number in order],
+            "flow_jobs_success": [self.successes.get(number) for number in order],
+            "flow_jobs_duration": {
+                "started_at": [began for began, _ in took],
+                "duration_ms": [duration_ms for _, duration_ms in took],
+            },
+        }
 
 
 @dataclass
@@ -97,6 +108,8 @@ class FlowStatus:
     fail_count: int = 0
     failed_jobs: list[str] = field(default_factory=list)
     restarted_from: dict[str, Any] | None = None
+    approval_conditions: dict[str, Any] | None = None
+    """Who may approve what the flow waits for now, where not everybody with the URL may."""
 
     @classmethod
     def of(cls, ids: Sequence[str], failure_id: str | None, preprocessor_id: str | None) -> FlowStatus:
@@ -114,9 +127,10 @@ class FlowStatus:
             if module is not None and module.job == job:
                 module.progress = min(max(percent, 0), 99)
 
-    def waiting(self) -> list[ModuleStatus]:
-        """The modules that wait for events."""
-        return [module for module in self.modules if module.type == "WaitingForEvents"]
+    def forget_retries(self) -> None:
+        """A step begins, or has succeeded: the retries of another one are not its own."""
+        self.fail_count = 0
+        self.failed_jobs.clear()
 
     @property
     def text(self) -> str:
@@ -128,7 +142,7 @@ class FlowStatus:
         shown: dict[str, Any] = {
             "step": self.step,
             "modules": [module.as_json() for module in self.modules],
-            "failure_module": None if self.failure is None else self.failure.as_json(),
+            "failure_module": (self.failure or ModuleStatus("failure")).as_json(),
             "retry": {"fail_count": self.fail_count, "failed_jobs": self.failed_jobs},
             "cleanup_module": {"flow_jobs_to_clean": []},
         }
@@ -136,4 +150,6 @@ class FlowStatus:
             shown["preprocessor_module"] = self.preprocessor.as_json()
         if self.restarted_from is not None:
             shown["restarted_from"] = self.restarted_from
+        if self.approval_conditions is not None:
+            shown["approval_conditions"] = self.approval_conditions
         return shown

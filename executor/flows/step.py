@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from executor.errors import Reason
 from executor.flows import gate
-from executor.flows.document import Module, StopAfterIf
+from executor.flows.document import InputTransform, Module, StopAfterIf
 from executor.flows.retries import wait_s
 from executor.flows.status import ModuleStatus
-from executor.flows.transforms import StepFailed, View
+from executor.flows.transforms import StepFailed, View, decided
 from executor.flows.values import End, Stop, Value, failed
 from executor.flows.world import Place, World
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Kind = Callable[["Step"], Awaitable[End]]
 MANY = ("forloopflow", "whileloopflow", "branchall")
 """Modules of many results: their early stop looks at all of them."""
+FORGET = "forget"
+"""What the journal has under a step with `delete_after_use`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Step:
     kinds: Mapping[str, Kind]
     view: View
     attempt: int = 0
+    is_begun: bool = False
+    """The time before it is over, and whether to skip it is known."""
     is_skipped: bool = False
 
     @property
@@ -78,61 +82,78 @@ class Step:
 
     async def run(self) -> End:
         """Run the module and close it."""
+        if self.module.delete_after_use:
+            await self._mark_forgotten()
         try:
             step = await self._let_through()
-            if await step._must_skip():
-                end = await step.kinds["identity"](replace(step, is_skipped=True))
-                return await step._close(replace(end, skipped=True))
-            end = await step._with_retries()
-            if self.module.value.type in MANY or end.job is None:
-                await self._keep(end)
-            return await step._close(end)
         except gate.Refused as refusal:
             return replace(await self._close(refusal.end), caught=False)
-        except StepFailed as failure:
-            return await self._close(failure.end.of_step(self.module.id))
+        end = await step._with_retries()
+        if end.value.job is None:
+            await self._keep(end)
+        return await step._close(end)
+
+    async def _mark_forgotten(self) -> None:
+        """Say which jobs are to be scrubbed when the run has ended, whoever ends it."""
+
+        async def act() -> bytes:
+            return self.module.id.encode()
+
+        await self.world.once(f"{self.base_path}/{FORGET}", act)
 
     async def _let_through(self) -> Step:
-        """Wait for the gate and the sleep of the module before; the step that sees the approvals."""
+        """Wait for the gate of the module before; the step that sees the approvals."""
         before = self.behind.module
         if before is None:
             return self
         approvals = await gate.passed(self, before)
-        if before.sleep is not None and not self.behind.end.skipped:
-            await self._sleep(before)
         return replace(self, view=replace(self.view, approvals=approvals))
 
-    async def _sleep(self, before: Module) -> None:
-        """Let the time pass that the module before asked for."""
+    async def _begun(self) -> Step:
+        """Let the time pass that the module before asked for, then decide whether to skip this one.
 
+        Both once; but an attempt that fails at it, fails, and the next one tries it again.
+        """
+        if self.is_begun:
+            return self
+        before = self.behind.module
+        if before is not None and before.sleep is not None and not self.behind.end.skipped:
+            await self._sleep(before.sleep)
+        return replace(self, is_begun=True, is_skipped=await self._must_skip())
+
+    async def _sleep(self, seconds: InputTransform) -> None:
         async def wake() -> bytes:
-            if before.sleep is None:
-                raise AssertionError("BUG: no sleep to wake from")
-            text = await self.view.seconds_after(before.sleep, self.previous)
+            text = await self.view.seconds_after(seconds, self.previous)
             return str(self.world.now() + int(_seconds(text) * 1e6)).encode()
 
-        await until(self.world, int(await self.world.once(f"{self.base_path}/sleep", wake)))
+        await until(self.world, int(await self.decided("sleep", wake)))
 
     async def _must_skip(self) -> bool:
-        if self.module.skip_if is None:
+        condition = self.module.skip_if
+        if condition is None:
             return False
-        return await self.decide("skip", self.module.skip_if.expr)
-
-    async def decide(self, name: str, expr: str) -> bool:
-        """A predicate of this step, evaluated once in the run's life."""
 
         async def act() -> bytes:
-            return b"1" if await self.view.holds(expr) else b"0"
+            return b"1" if await self.view.holds(condition.expr) else b"0"
 
-        return await self.world.once(f"{self.path}/{name}", act) == b"1"
+        return await self.decided("skip", act) == b"1"
+
+    async def decided(self, name: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What `act` gave, or its StepFailed, when this attempt of the step asked for `name` first."""
+        return await decided(self.world, f"{self.path}/{name}", act)
 
     # ------------------------------------------------------------ runs and retries
 
     async def _with_retries(self) -> End:
         """Run the module, again as often as its retry policy says."""
         step = self
+        self.walk.status.forget_retries()
         while True:
-            end = await step._attempt()
+            try:
+                step = await step._begun()
+                end = await step._attempt()
+            except StepFailed as failure:
+                end = failure.end.of_step(self.module.id)
             if end.ok or end.final or end.stop is not None:
                 return end
             wake = await step._next_try(end)
@@ -140,7 +161,7 @@ class Step:
                 return end
             self._note_retry(step.attempt + 1, end.job)
             await until(self.world, wake)
-            self.status.forget_children()
+            self.status.begin_again()
             step = replace(step, attempt=step.attempt + 1)
 
     def _note_retry(self, failures: int, job: str | None) -> None:
@@ -152,12 +173,11 @@ class Step:
         self.walk.changed()
 
     async def _attempt(self) -> End:
-        """One run of the module and its early stop; an expression that fails fails the module."""
+        """One run of the module and its early stop; raises StepFailed for an expression that fails."""
+        if self.is_skipped:
+            return replace(await self.kinds["identity"](self), skipped=True)
         kind = "identity" if self.module.mock.enabled else self.module.value.type
-        try:
-            return await self._stopped_early(await self.kinds[kind](self))
-        except StepFailed as failure:
-            return failure.end.of_step(self.module.id)
+        return await self._stopped_early(await self.kinds[kind](self))
 
     async def _next_try(self, end: End) -> int | None:
         """When the failed step is to run again, in microseconds; None if it is not."""
@@ -212,7 +232,7 @@ class Step:
         async def act() -> bytes:
             return b"1" if await self.view.holds_after(stop.expr, result, all_iters) else b"0"
 
-        return await self.world.once(f"{self.path}/{name}", act) == b"1"
+        return await self.decided(name, act) == b"1"
 
     async def _keep(self, end: End) -> None:
         """A result that is no job's is kept under the step's own path, for those who ask by its id."""
@@ -228,9 +248,10 @@ class Step:
         self.status.type = "Success" if end.ok else "Failure"
         self.status.job = end.job or self.status.job
         self.status.skipped = end.skipped
-        self.walk.status.fail_count = 0
+        if end.ok:
+            self.walk.status.forget_retries()
         self.walk.changed()
-        await self.world.step_ended(self.walk.job, self.module.id, end)
+        await self.walk.ended(self.module.id, end)
         if not end.ok and not end.final and end.stop is None and self.module.continue_on_error:
             return replace(end, caught=True)
         return end

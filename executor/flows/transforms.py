@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -22,6 +22,29 @@ class StepFailed(Exception):
     def __init__(self, end: End) -> None:
         super().__init__()
         self.end = end
+
+
+FAILED = b"!"
+"""What a journal's entry begins with where a decision failed; no JSON does, and no number."""
+
+
+async def decided(world: World, path: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
+    """What `act` gave when the run came to `path` first. A StepFailed that it raised is raised again.
+
+    An expression that failed may succeed later: the variable that it asked for is there by then. A walk
+    that is begun again must not learn of that.
+    """
+
+    async def whole() -> bytes:
+        try:
+            return await act()
+        except StepFailed as failure:
+            return FAILED + await world.text(failure.end.value)
+
+    text = await world.once(path, whole)
+    if text.startswith(FAILED):
+        raise StepFailed(End(Value(text.removeprefix(FAILED)), ok=False))
+    return text
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from executor.flows.document import Flow, Module
 from executor.flows.results import Results
 from executor.flows.status import FlowStatus, ModuleStatus
 from executor.flows.step import Behind, Kind, Step
-from executor.flows.transforms import StepFailed, View
+from executor.flows.transforms import StepFailed, View, decided
 from executor.flows.values import Args, End, Stop, Value, recovers
 from executor.flows.world import StoredFlow, World
 from executor.script import compact_json
@@ -36,6 +37,10 @@ class Home:
     def of(cls, flow: Flow, path: str | None, tag: str | None = None) -> Home:
         """The home that a flow's document makes; a tag from around it wins over its own."""
         return cls(path, flow.flow_env, tag or own_tag(flow.tag), flow.priority)
+
+    def within(self, module: Module) -> Home:
+        """The home of what is inside a module: its own priority overrides that of what is around."""
+        return self if module.priority is None else replace(self, priority=module.priority)
 
 
 def own_tag(tag: str | None) -> str | None:
@@ -102,7 +107,7 @@ class FlowWalk:
         async def act() -> bytes:
             return b"1" if await view.holds_at_start(expr) else b"0"
 
-        return await self.world.once(f"{self.path}/skip", act) == b"1"
+        return await decided(self.world, f"{self.path}/skip", act) == b"1"
 
     async def _modules(self) -> End:
         """The modules in order: the last one's end, or that of the one that ended the flow."""
@@ -113,6 +118,7 @@ class FlowWalk:
             if (kept := self.kept.get(module.id)) is not None:
                 end = replace(kept.end, job=None)  # a gate behind it asks anew, on a job of this run
                 await self._keep(index, module, kept)
+                await self.ended(module.id, kept.end)
             else:
                 end = await self._step(index, module, Behind(before, end)).run()
             if end.stop is not None or not (end.ok or end.caught):
@@ -190,7 +196,8 @@ class FlowWalk:
             return self._keep_child(step, number, kept[number])
         args = self.args.beneath(self.job, own_args)
         place = step.place(below, job_path=self.home.path)
-        job = await self.world.begin_flow(place, "flowpreview", args)
+        job = await self.world.begin_flow(place, args)
+        step.status.took[number] = partial(self.world.took, job)
         whole, failure = effective(modules), numbered(self.failure, number)
         child = replace(
             self,
@@ -201,6 +208,7 @@ class FlowWalk:
             failure=failure,
             args=args,
             results=Results(self.results) if own_results else self.results,
+            home=self.home.within(step.module),
             status=status_of(whole, failure),
             kept={},
             kept_children={},
@@ -222,11 +230,20 @@ class FlowWalk:
     async def inner(self, step: Step, stored: StoredFlow, path: str, args: Args) -> End:
         """Walk a flow of the workspace as a step of this one."""
         place = step.place(job_path=path)
-        job = await self.world.begin_flow(place, "flow", args, stored.text)
+        job = await self.world.begin_inner(place, stored, args)
         step.status.job = job
-        home = Home.of(stored.flow, path, self.home.tag)
+        around = self.home.within(step.module)
+        home = Home.of(stored.flow, path, around.tag)
+        if step.module.priority is not None or home.priority is None:
+            home = replace(home, priority=around.priority)
         child = whole_flow(self.world, self.kinds, job, place.path, stored.flow, args, home, self.results)
-        return await replace(child, depth=self.depth + 1).as_job()
+        child = replace(child, depth=self.depth + 1)
+        child.status.preprocessor, child.status.step = None, 0
+        # In a task of its own: Python bounds how deep one task may call, and flows call flows.
+        (end,) = await self.world.activity.together([child.as_job])
+        if end.ok and (end.stop is None or not end.stop.is_skip):
+            self.world.keep_result(job, stored, path, args)
+        return end
 
     async def as_job(self) -> End:
         """Walk this flow job from its beginning to its recorded end."""
@@ -236,6 +253,11 @@ class FlowWalk:
             end = replace(end, stop=None)
         await self.world.end_flow(self.job, end, self.status)
         return replace(end, job=self.job, skipped=False, caught=False)
+
+    async def ended(self, step_id: str, end: End) -> None:
+        """A step of this flow has its result."""
+        if not self.depth:
+            await self.world.step_ended(step_id, end)
 
     def changed(self) -> None:
         """The status has changed."""
@@ -280,6 +302,13 @@ def effective(modules: Sequence[Module]) -> Sequence[Module]:
     if last.sleep is None and not gated:
         return modules
     return [*modules, Module.model_validate({"id": f"{last.id}-v", "value": {"type": "identity"}})]
+
+
+def ignored(flow: Flow) -> str:
+    """What the log of a run of this flow says of settings that are accepted and not acted on; one line, or none."""
+    given = {"debounce_delay_s": flow.debounce_delay_s, "debounce_key": flow.debounce_key}
+    names = [name for name, value in given.items() if value]
+    return f"WARNING: {' and '.join(names)} ignored: flows are not debounced here\n" if names else ""
 
 
 def numbered(failure: Module | None, number: int) -> Module | None:

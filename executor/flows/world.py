@@ -44,14 +44,15 @@ class ScriptCall:
 
     place: Place
     kind: str
-    language: str
-    content: str
+    language: str = ""
+    content: str = ""
     args: Args = NO_ARGS
     lock: str | None = None
     hash: str | None = None
     tag: str | None = None
-    priority: int = 0
-    timeout_s: float | None = None
+    priority: int | None = None
+    timeouts_s: tuple[float, ...] = ()
+    """Time limits that it asks for: the first that the instance allows counts."""
     cache_ttl_s: float | None = None
     concurrency: Concurrency | None = None
 
@@ -96,6 +97,8 @@ class World(Protocol):
     iterations_max: int
     depth_max: int
     """How deep flows may call flows."""
+    result_bytes_max: int
+    """How large the array may be that the results of a loop or branchall make."""
     started_at: int
     """When the run began, in microseconds since 1970."""
     scheduled_for: str
@@ -112,19 +115,40 @@ class World(Protocol):
     ) -> bytes:
         """The value of an expression as JSON; raises ExpressionFailed."""
 
-    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
-        """Run a script as a job of its own, or recall how it ended.
+    async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
+        """How the script's job at this place of the run ends, if there is one already.
 
-        `shown` is told the job's id as soon as there is one, and whether the script runs already.
+        `shown` is told the job's id, and whether the script runs, while it has not ended.
         """
+
+    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
+        """Run a script as a job of its own; `shown` as for `recalled`."""
+
+    async def ended_script(self, call: ScriptCall, end: End) -> End:
+        """The job of a script that need not run: it is there, and has ended so."""
 
     async def engine_job(
         self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"
     ) -> End:
         """A job that needs no container: it is completed as soon as `end` is known."""
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "") -> str:
-        """A flow job of this run begins, or is recalled; its id. `content`: the document it walks, if its own."""
+    async def begin_flow(self, place: Place, args: Args) -> str:
+        """A branch or an iteration begins, or is recalled; its job's id."""
+
+    async def begin_inner(self, place: Place, stored: StoredFlow, args: Args) -> str:
+        """As `begin_flow`, for a flow with a document of its own; it waits as long as its limit says."""
+
+    def took(self, job: str) -> tuple[str | None, int | None]:
+        """When a flow job began (RFC 3339, UTC), and how many milliseconds it took, as far as it has."""
+
+    async def kept_result(self, stored: StoredFlow, path: str, args: Args) -> bytes | None:
+        """The result that an earlier run of the flow at `path` has left for this input."""
+
+    def keep_result(self, job: str, stored: StoredFlow, path: str, args: Args) -> None:
+        """Leave the result of an inner flow's job for later runs of that flow."""
+
+    def suspended(self, job: str, missing: int, until: int | None = None) -> None:
+        """A flow job waits for so many events until then; with 0 for none any more."""
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """It has ended so."""
@@ -150,8 +174,8 @@ class World(Protocol):
     def show_status(self, job: str, status: FlowStatus) -> None:
         """A flow job's status is this object from now on; readers are served from it."""
 
-    async def step_ended(self, job: str, step_id: str, end: End) -> None:
-        """A step of a flow job has its result."""
+    async def step_ended(self, step_id: str, end: End) -> None:
+        """A step of the run's own document, in a branch or loop of it too, has its result."""
 
     def status_changed(self, job: str) -> None:
         """Readers who follow the flow job have news."""

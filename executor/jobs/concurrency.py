@@ -7,23 +7,58 @@ a flow run that waits for an approval too.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import Connection, and_, case, func, literal, or_, select
 
 from executor.storage.tables import jobs
 
 NAMED = re.compile(r"\$workspace|\$args\[([^\]]*)\]")
 
 
-def may_start(now: int) -> Any:
-    """The condition that a queued job is not held back by its key's limit."""
+@dataclass(frozen=True)
+class Share:
+    """What a job has to share with all others of its key."""
+
+    key: str
+    limit: int
+    window_s: int | None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the job's row says of it."""
+        return {
+            "concurrency_key": self.key,
+            "concurrency_limit": self.limit,
+            "concurrency_window_s": self.window_s,
+        }
+
+
+def has_room(connection: Connection, share: Share, now: int) -> bool:
+    """Whether another job of the key may start."""
     other = jobs.alias("other")
-    window = func.coalesce(jobs.c.concurrency_window_s, 0)
-    counts = case(
+    taken = connection.execute(
+        select(func.count())
+        .select_from(other)
+        .where(other.c.concurrency_key == share.key, other.c.started_at.is_not(None))
+        .where(_counts(other, literal(share.window_s or 0), now))
+    ).scalar_one()
+    return bool(taken < share.limit)
+
+
+def _counts(other: Any, window: Any, now: int) -> Any:
+    """The condition that a started job counts: in a window, or as long as it has not ended."""
+    return case(
         (window > 0, other.c.started_at > now - window * 1_000_000),
         else_=other.c.state != "completed",
     )
+
+
+def may_start(now: int) -> Any:
+    """The condition that a queued job is not held back by its key's limit."""
+    other = jobs.alias("other")
+    counts = _counts(other, func.coalesce(jobs.c.concurrency_window_s, 0), now)
     taken = (
         select(func.count())
         .select_from(other)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, true
+from sqlalchemy import ColumnElement, and_, false, func, or_
 
 from executor.jobs.job import Status
 from executor.storage.tables import jobs
@@ -19,16 +19,18 @@ def _is(condition: Condition, wanted: bool) -> Condition:
     return condition if wanted else ~condition
 
 
+# A flow run that waits for an approval is put down, but has begun and not ended.
+_BEGUN = or_(jobs.c.state == "running", and_(jobs.c.state == "queued", jobs.c.started_at.is_not(None)))
 _GOOD = jobs.c.status.in_([status.value for status in Status if status.is_success])
 
 FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "completed": lambda wanted: _is(jobs.c.state == "completed", wanted),
-    "running": lambda wanted: _is(jobs.c.state == "running", wanted),
+    "running": lambda wanted: _is(_BEGUN, wanted),
     "success": lambda wanted: and_(jobs.c.status.is_not(None), _is(_GOOD, wanted)),
     "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),
-    # Steps of flows and schedules are not part of this version: no job is of any of them.
-    "is_flow_step": lambda wanted: false() if wanted else true(),
-    "suspended": lambda wanted: _is(jobs.c.suspend > 0, wanted),
+    "is_flow_step": lambda wanted: _is(jobs.c.step_id.is_not(None), wanted),
+    "suspended": lambda wanted: _is(and_(jobs.c.suspend > 0, jobs.c.state != "completed"), wanted),
+    # Schedules are not part of this version: no job is of one.
     "schedule_path": lambda _: false(),
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,

@@ -71,6 +71,8 @@ class NewJob:
     cache_key: str | None = None
     cache_ttl_s: int | None = None
     preprocessed: bool = False
+    log: str = ""
+    """What its log begins with: what of the request is not acted on."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece])
         is_ours = store.release(connection, job, word.not_before)
     if not is_ours:
         raise LeaseLost
-    if isinstance(word, Completion) and word.end.status is Status.SUCCESS:
-        cache.keep(connection, job, now_us())
+    kept = cache.Kept.of(job, now_us())
+    if kept is not None and isinstance(word, Completion) and word.end.status is Status.SUCCESS:
+        cache.keep(connection, job.workspace_id, kept)
     append(connection, job.id, rest)

@@ -6,24 +6,29 @@ given up changes nothing. Its writes come in batches, in the order in which they
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 
 from executor.errors import Conflict
 from executor.jobs import cache, store
+from executor.jobs.cache import Kept
+from executor.jobs.concurrency import Share, has_room
 from executor.jobs.ending import Ending
+from executor.jobs.forgetting import forget
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
-from executor.storage.tables import approvals, job_args, job_results, jobs, journal
+from executor.storage.tables import approvals, job_args, job_output, job_results, jobs, journal
 from executor.storage.texts import begins_with, ends_with
 
 BIG_BYTES = 16 * 1024
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""
 NEVER = 2**62
+RESULT = "/result"
+"""What the journal has under a step whose result is no job's."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Known:
     """None for a big one, and while there is none."""
     origin: str
     """The job that holds the result."""
+    started_at: int | None = None
+    completed_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,13 @@ class Batch:
     results: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
+    """What jobs that are stored already say from now on."""
+    logs: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    """Results that may be used again."""
 
     def __len__(self) -> int:
-        return len(self.jobs) + len(self.ends) + len(self.notes)
+        return len(self.jobs) + len(self.ends) + len(self.notes) + len(self.kept)
 
 
 def load(connection: Connection, run_id: str) -> Record:
@@ -74,6 +85,8 @@ def load(connection: Connection, run_id: str) -> Record:
             jobs.c.role,
             jobs.c.status,
             jobs.c.reason,
+            jobs.c.started_at,
+            jobs.c.completed_at,
             func.coalesce(own.c.same_as, jobs.c.id).label("origin"),
             body.label("body"),
         )
@@ -88,7 +101,14 @@ def load(connection: Connection, run_id: str) -> Record:
     known = {row.run_path: _known(row, row.body) for row in rows}
     big = connection.execute(
         select(
-            jobs.c.run_path, jobs.c.id, jobs.c.role, jobs.c.status, jobs.c.reason, jobs.c.id.label("origin")
+            jobs.c.run_path,
+            jobs.c.id,
+            jobs.c.role,
+            jobs.c.status,
+            jobs.c.reason,
+            jobs.c.started_at,
+            jobs.c.completed_at,
+            jobs.c.id.label("origin"),
         )
         .select_from(jobs.join(own, own.c.job_id == jobs.c.id))
         .where(jobs.c.run_id == run_id, jobs.c.id != run_id, func.length(own.c.body) > BIG_BYTES)
@@ -124,9 +144,39 @@ def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: s
     return None if row is None else store.result(connection, row.id)
 
 
+def restarted_from(connection: Connection, run_id: str) -> str | None:
+    """The run, and the place in it, that a run was restarted from, as JSON; None if it was not."""
+    return connection.execute(select(jobs.c.restarted_from).where(jobs.c.id == run_id)).scalar_one_or_none()
+
+
+def results_beneath(
+    connection: Connection, run_id: str, place: str
+) -> list[tuple[str, str, tuple[bytes | None, str | None]]]:
+    """What steps beneath a place of a run gave, the latest last: place, step id, and the text or whose it is."""
+    rows = connection.execute(
+        select(jobs.c.run_path, jobs.c.step_id, jobs.c.id)
+        .where(jobs.c.run_id == run_id, jobs.c.state == "completed", jobs.c.step_id.is_not(None))
+        .where(jobs.c.run_path.startswith(place, autoescape=True))
+        .order_by(jobs.c.completed_at, jobs.c.created_at)
+    )
+    notes = connection.execute(
+        select(journal.c.path, journal.c.value)
+        .where(journal.c.run_id == run_id, journal.c.path.startswith(place, autoescape=True))
+        .where(journal.c.path.endswith(RESULT))
+        .order_by(func.length(journal.c.path), journal.c.path)
+    )
+    found: list[tuple[str, str, tuple[bytes | None, str | None]]] = [
+        (row.run_path, row.step_id, (None, row.id)) for row in rows
+    ]
+    for row in notes:
+        path = row.path.removesuffix(RESULT)
+        found.append((path, unquote(path.rpartition("/")[2].partition(":")[2]), (bytes(row.value), None)))
+    return found
+
+
 def _known(row: Any, body: bytes | None) -> Known:
     status = None if row.status is None else Status(row.status)
-    return Known(row.id, row.role, status, row.reason, body, row.origin)
+    return Known(row.id, row.role, status, row.reason, body, row.origin, row.started_at, row.completed_at)
 
 
 def write(connection: Connection, run: Job, batch: Batch) -> None:
@@ -140,6 +190,9 @@ def write(connection: Connection, run: Job, batch: Batch) -> None:
         connection.execute(update(jobs).where(jobs.c.id == end["id"]).values(**values))
     _insert(connection, job_results, batch.results)
     _insert(connection, journal, batch.notes)
+    _insert(connection, job_output, batch.logs)
+    for kept in batch.kept:
+        cache.keep(connection, run.workspace_id, kept)
 
 
 def _insert(connection: Connection, table: Any, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -157,14 +210,20 @@ def write_and_add(
     return None if worker_id is None else store.get(connection, new.workspace_id, new.id)
 
 
+def begin_limited(connection: Connection, run: Job, batch: Batch, share: Share, now: int) -> bool:
+    """Store a batch in which an inner flow begins, if its key has room for it; else nothing of it."""
+    if not has_room(connection, share, now):
+        return False
+    write(connection, run, batch)
+    return True
+
+
 @dataclass(frozen=True)
 class Parking:
     """How a run that only waits is put down."""
 
     wake_at: int | None
     """Microseconds since 1970; None: only an event wakes it."""
-    suspend: int
-    suspend_until: int | None
     flow_status: str
     seen: Mapping[str, int]
     """How many events the walk has seen at each gate that it waits at."""
@@ -185,8 +244,6 @@ def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bo
             state="queued",
             worker_id=None,
             scheduled_for=NEVER if parking.wake_at is None else parking.wake_at,
-            suspend=parking.suspend,
-            suspend_until=parking.suspend_until,
             flow_status=parking.flow_status,
         )
     )
@@ -199,29 +256,19 @@ def finish(
     batch: Batch,
     end: Ending,
     flow_status: str,
-    forgotten: Collection[str],
     now: int,
 ) -> None:
-    """Store the last batch and the end of a run, and scrub its steps `forgotten`; raises LeaseLost."""
+    """Store the last batch and the end of a run, and scrub what is to be deleted then; raises LeaseLost."""
     write(connection, run, batch)
     connection.execute(
         update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status, suspend=0, suspend_until=None)
     )
     if not store.finish(connection, run, end, now):
         raise LeaseLost
-    if end.status is Status.SUCCESS:
-        cache.keep(connection, run, now)
-    if forgotten:
-        _forget(connection, run.id, forgotten)
-
-
-def _forget(connection: Connection, run_id: str, step_ids: Collection[str]) -> None:
-    """Scrub the jobs of steps with `delete_after_use`."""
-    rows = connection.execute(
-        select(jobs.c.id).where(jobs.c.run_id == run_id, jobs.c.step_id.in_(step_ids))
-    ).all()
-    for row in rows:
-        store.scrub(connection, row.id)
+    kept = Kept.of(run, now)
+    if kept is not None and end.status is Status.SUCCESS:
+        cache.keep(connection, run.workspace_id, kept)
+    forget(connection, run.id)
 
 
 def give_back(connection: Connection, run: Job, batch: Batch, now: int) -> None:
@@ -235,10 +282,9 @@ def end_all(
     run: Job,
     end: Ending,
     flow_status: str | None,
-    forgotten: Collection[str],
     now: int,
 ) -> None:
-    """End a run and every flow job in it that has not ended, scrub its steps `forgotten`; raises LeaseLost."""
+    """End a run and every flow job in it that has not ended, scrub what is to be; raises LeaseLost."""
     end_parts(connection, run.id, end, now)
     values = {"suspend": 0, "suspend_until": None}
     if flow_status is not None:
@@ -246,8 +292,7 @@ def end_all(
     connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
-    if forgotten:
-        _forget(connection, run.id, forgotten)
+    forget(connection, run.id)
 
 
 def replace_args(connection: Connection, run: Job, args: bytes) -> None:

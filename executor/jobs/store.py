@@ -61,7 +61,7 @@ def is_stored(connection: Connection, job_id: str, workspace_id: str, request_ha
 def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> None:
     """Store a job that is known to be new, leased to `worker_id` at once if given."""
     leased = worker_id is not None
-    row = {key: value for key, value in vars(new).items() if key not in ("args", "limits")}
+    row = {key: value for key, value in vars(new).items() if key not in ("args", "limits", "log")}
     connection.execute(
         insert(jobs).values(
             **row,
@@ -73,6 +73,8 @@ def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> No
         )
     )
     connection.execute(insert(job_args).values(job_id=new.id, body=new.args))
+    if new.log:
+        append_output(connection, new.id, "log", 0, new.log)
     if new.restarted_from is not None:
         _carry_states(connection, json.loads(new.restarted_from)["flow_job_id"], new.id)
 
@@ -225,7 +227,12 @@ def release(connection: Connection, job: Job, not_before: int) -> bool:
         connection.execute(
             update(jobs)
             .where(_leased(job))
-            .values(state="queued", worker_id=None, started_at=None, scheduled_for=not_before)
+            .values(
+                state="queued",
+                worker_id=None,
+                started_at=job.started_at if job.role == "run" else None,  # a run goes on where it was
+                scheduled_for=not_before,
+            )
         )
     )
 

@@ -7,14 +7,13 @@ starts its next activation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from executor import telemetry
 from executor.errors import Unavailable
-from executor.flows.document import Flow, every_module
+from executor.flows.document import Flow
 from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
 from executor.flows.walk import first_status
@@ -197,13 +196,13 @@ class Activation:
         try:
             while not walking.done():
                 if self.run.id in self._desk.cancel_asked:
-                    return await self._cancel(world, walking, run.flow)
+                    return await self._cancel(world, walking)
                 if self._stopping:
                     return await self._give_back(world, walking)
                 if world.activity.resting.is_set() and await self._put_down(world, walking):
                     return None
                 await self._next(world, walking, storing)
-            await self._finish(world, walking.result(), run.flow)
+            await self._finish(world, walking.result())
         finally:
             await ended(walking, storing)
 
@@ -242,8 +241,6 @@ class Activation:
         batch = await self._last_batch(world)
         parking = Parking(
             wake_at,
-            world.missing_events(),
-            wake_at if gates else None,
             world.statuses[self.run.id].text,
             {gate: world.seen[gate] for gate in gates},
         )
@@ -269,14 +266,13 @@ class Activation:
 
     # ------------------------------------------------------------ the end
 
-    async def _finish(self, world: RunWorld, end: End, flow: Flow) -> None:
-        ending = await world.ending(end)
+    async def _finish(self, world: RunWorld, end: End) -> None:
+        ending = await world.parts.ending(end)
         status = world.statuses[self.run.id].text
         batch = await self._last_batch(world)
         write = self._desk.database.write
-        await insist(partial(write, runs.finish, self.run, batch, ending, status, forgotten(flow), now_us()))
-        self._desk.early_results.pop(self.run.id, None)
-        self._around.run_ended(self.run.id)
+        await insist(partial(write, runs.finish, self.run, batch, ending, status, now_us()))
+        self._ended()
         telemetry.jobs_ended.labels("flow", ending.status.value, ending.reason or "").inc()
 
     async def _is_cached(self, world: RunWorld, flow: Flow) -> bool:
@@ -288,23 +284,19 @@ class Activation:
         if text is None:
             return False
         world.show_status(run.id, first_status(flow))
-        await self._finish(world, End(Value(text)), flow)
+        await self._finish(world, End(Value(text)))
         return True
 
-    async def _cancel(self, world: RunWorld, walking: asyncio.Task[End], flow: Flow) -> None:
+    async def _cancel(self, world: RunWorld, walking: asyncio.Task[End]) -> None:
         """Somebody wants the run to end; what it has done so far is kept."""
         await ended(walking)
         batch = await self._last_batch(world)
         await insist(partial(self._desk.database.write, runs.write, self.run, batch))
         by, why = self._desk.cancel_asked[self.run.id]
         status = world.statuses.get(self.run.id)
-        await self._end_all(
-            canceled(by, why), by, why, None if status is None else status.text, forgotten(flow)
-        )
+        await self._end_all(canceled(by, why), by, why, None if status is None else status.text)
 
-    async def _end_all(
-        self, end: Ending, by: str, why: str, flow_status: str | None = None, forgotten: Collection[str] = ()
-    ) -> None:
+    async def _end_all(self, end: Ending, by: str, why: str, flow_status: str | None = None) -> None:
         """End everything of the run: its scripts, its flow jobs, itself."""
         database, workspace_id = self._desk.database, self.run.workspace_id
         unfinished = await insist(partial(database.read, runs.unfinished, self.run.id))
@@ -313,15 +305,14 @@ class Activation:
             await insist(partial(self._desk.cancel, workspace_id, job_id, by, why))
         for job_id in scripts:
             await self._desk.wait(workspace_id, job_id)
-        await insist(partial(database.write, runs.end_all, self.run, end, flow_status, forgotten, now_us()))
+        await insist(partial(database.write, runs.end_all, self.run, end, flow_status, now_us()))
+        self._ended()
+
+    def _ended(self) -> None:
+        """The run has its end: what was kept for it here is nobody's any more."""
         self._desk.cancel_asked.pop(self.run.id, None)
         self._desk.early_results.pop(self.run.id, None)
         self._around.run_ended(self.run.id)
-
-
-def forgotten(flow: Flow) -> list[str]:
-    """The steps whose values nobody may read once the run has ended."""
-    return [module.id for _, module in every_module(flow) if module.delete_after_use]
 
 
 async def ended(*tasks: asyncio.Task[Any]) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
+from executor.flows.document import Flow
+from executor.flows.values import Args
 from executor.flows.world import ScriptCall
-from executor.jobs.concurrency import key_of
+from executor.jobs.cache import script_key
+from executor.jobs.concurrency import Share, key_of
 from executor.jobs.job import Job, NewJob, new_id
-from executor.script import Limits, compact_json, resolve_limits
+from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
 
 
 def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, shared: bool) -> NewJob:
     """The job of a step; with `shared` it gets the run's directory."""
+    limits, log = _limits(call.timeouts_s, bounds)
     return NewJob(
         id=new_id(),
         workspace_id=run.workspace_id,
@@ -22,7 +25,7 @@ def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, share
         language=call.language,
         content=call.content,
         args=call.args.text,
-        limits=_limits(call.timeout_s, bounds),
+        limits=limits,
         request_hash="",
         created_by=run.created_by,
         created_at=now,
@@ -37,34 +40,52 @@ def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, share
         step_id=call.place.step_id,
         flow_path=run.path,
         script_hash=call.hash,
-        priority=call.priority,
+        priority=call.priority or 0,
         **_concurrency(run, call),
         shared=shared,
         cache_key=_cache_key(call) if call.cache_ttl_s else None,
         cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
+        log=log,
     )
 
 
-def _limits(timeout_s: float | None, bounds: LimitBounds) -> Limits:
-    """The instance's, with the step's own time limit, unless that is above the maximum."""
-    is_allowed = timeout_s is not None and timeout_s <= bounds.timeout_s.maximum
-    return resolve_limits({"timeout_s": timeout_s} if is_allowed else {}, bounds)
+def _limits(timeouts_s: tuple[float, ...], bounds: LimitBounds) -> tuple[Limits, str]:
+    """The instance's, with the first time limit that it allows; and a line for each that it does not."""
+    most = bounds.timeout_s.maximum
+    allowed = [seconds for seconds in timeouts_s if seconds <= most]
+    limits = resolve_limits({"timeout_s": allowed[0]} if allowed else {}, bounds)
+    ignored = timeouts_s[: timeouts_s.index(allowed[0])] if allowed else timeouts_s
+    lines = [
+        f"WARNING: the timeout of {seconds:g} s is ignored: it is above the maximum of {most:g} s "
+        f"(limits.timeout_s); {limits.timeout_s:g} s apply\n"
+        for seconds in ignored
+    ]
+    return limits, "".join(lines)
 
 
 def _concurrency(run: Job, call: ScriptCall) -> dict[str, Any]:
     asked = call.concurrency
     if asked is None:
         return {}
-    args = {name: json.loads(text) for name, text in call.args.values.items()} if asked.key else {}
-    return {
-        "concurrency_key": key_of(asked.key, run.workspace_id, "script", call.place.job_path, args),
-        "concurrency_limit": asked.limit,
-        "concurrency_window_s": int(asked.window_s) or None,
-    }
+    args = decoded(call.args) if asked.key else {}
+    key = key_of(asked.key, run.workspace_id, "script", call.place.job_path, args)
+    return Share(key, asked.limit, int(asked.window_s) or None).columns
+
+
+def share_of(run: Job, flow: Flow, path: str | None, args: Args) -> Share | None:
+    """What an inner flow has to share with other runs of it; None if it is not limited."""
+    if flow.concurrent_limit is None:
+        return None
+    named = decoded(args) if flow.concurrency_key else {}
+    key = key_of(flow.concurrency_key, run.workspace_id, "flow", path, named)
+    return Share(key, flow.concurrent_limit, int(flow.concurrency_time_window_s) or None)
+
+
+def decoded(args: Args) -> dict[str, Any]:
+    """Arguments as a key that names them looks into them."""
+    return {name: json.loads(text) for name, text in args.values.items()}
 
 
 def _cache_key(call: ScriptCall) -> str:
-    """What a result depends on: the script, and every argument (docs/openflow.md section 1.9)."""
     script = [call.hash] if call.hash else [call.place.job_path, call.language, call.content, call.lock]
-    args = sorted((name, text.decode()) for name, text in call.args.values.items())
-    return hashlib.sha256(compact_json([call.kind, script, args])).hexdigest()
+    return script_key(call.kind, script, call.args.values)

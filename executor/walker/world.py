@@ -12,7 +12,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,39 +23,24 @@ from executor.flows.expressions.places import Place as ExpressionPlace
 from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionCallFailed, Scope
 from executor.flows.status import FlowStatus
-from executor.flows.values import NULL, Args, End, Value
+from executor.flows.values import Args, End, Value
+from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
 from executor.jobs import cache, runs, store
 from executor.jobs.desk import Desk, Early
-from executor.jobs.ending import Ending, labels_of
 from executor.jobs.environment import iso
-from executor.jobs.job import Job, NewJob, Status, new_id, now_us
+from executor.jobs.job import Job, Status, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
 from executor.script import compact_json
 from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
-from executor.walker.steps import step_job
+from executor.walker.parts import Parts
+from executor.walker.steps import share_of, step_job
 from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
-
-UNENDED: dict[str, Any] = dict.fromkeys(
-    (
-        "status",
-        "completed_at",
-        "worker_id",
-        "reason",
-        "canceled_by",
-        "canceled_reason",
-        "labels",
-        "memory_peak_bytes",
-        "cpu_ms",
-        "flow_status",
-    )
-)
-"""What the row of a job says before its end; rows stored together have the same columns."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +67,7 @@ class RunWorld:
         self.activity = Activity()
         self.iterations_max = around.limits.iterations
         self.depth_max = around.limits.depth
+        self.result_bytes_max = int(around.bounds(run.workspace_id).result_bytes.maximum)
         self.started_at = run.started_at or now_us()
         self.scheduled_for = iso(run.scheduled_for if run.attempt == 1 else run.created_at)
         self.seen: Counter[str] = Counter()
@@ -90,8 +76,11 @@ class RunWorld:
         self._desk = around.desk
         self._record = record
         self._ended_before = {known.id for known in record.jobs.values() if known.status is not None}
+        self._gates: dict[str, tuple[int, int | None]] = {}
+        """Flow jobs that wait: for how many events, until when."""
         self.gathered = Gathered(run, around.desk)
-        self._limits_text = json.dumps(asdict(run.limits))
+        times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
+        self.parts = Parts(run, self.gathered, self.text, times)
 
     @property
     def is_new(self) -> bool:
@@ -145,6 +134,18 @@ class RunWorld:
         text = (await self.once(f"{place}/flow", act)).decode()
         return StoredFlow(document(text, self._around.limits), text) if text else None
 
+    async def kept_result(self, stored: StoredFlow, path: str, args: Args) -> bytes | None:
+        """The result that an earlier run of a flow has left."""
+        return await self._cached(_key_of(stored, path, args))
+
+    def keep_result(self, job: str, stored: StoredFlow, path: str, args: Args) -> None:
+        """Leave the result of an inner flow for later runs of that flow."""
+        if stored.flow.cache_ttl and job not in self._ended_before:
+            now = now_us()
+            expires_at = now + int(stored.flow.cache_ttl * 1e6)
+            kept = cache.Kept(job, _key_of(stored, path, args), now, expires_at)
+            self.gathered.batch.kept.append(kept)
+
     async def variable(self, path: str) -> bytes:
         """A variable of the run's workspace."""
         try:
@@ -182,31 +183,46 @@ class RunWorld:
         """A job that is completed as soon as its end is known."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return _recalled(known)
-        ended = await end()
-        job_id = new_id()
-        now = now_us()
-        row = self._row(job_id, place, kind, "part", now)
-        self.gathered.batch.jobs[job_id] = row
-        if args.values:
-            self.gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
-        value = await self._end_row(job_id, ended, None, now)
-        return replace(ended, value=value, job=job_id)
+        return await self.parts.complete(args, await end(), self.parts.row(place, kind))
 
-    async def begin_flow(self, place: Place, kind: str, args: Args, content: str = "") -> str:
-        """A flow job of this run begins, or is recalled."""
+    async def ended_script(self, call: ScriptCall, end: End) -> End:
+        """A script's job that has ended without having run."""
+        row = self.parts.row(call.place, call.kind, "script") | {
+            "language": call.language,
+            "content": call.content,
+            "lock": call.lock,
+            "script_hash": call.hash,
+            "tag": call.tag or call.language or self.run.tag,
+            "priority": call.priority or 0,
+            "attempt": 0,
+        }
+        return await self.parts.complete(call.args, end, row)
+
+    async def begin_flow(self, place: Place, args: Args) -> str:
+        """A branch or an iteration begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
-        job_id = new_id()
-        self.gathered.batch.jobs[job_id] = {
-            **self._row(job_id, place, kind, "part", now_us()),
-            "content": content,
-        }
-        own = dict(args.own)
-        if own or args.base is not None:
-            body = Args.of(own).text
-            self.gathered.batch.args.append({"job_id": job_id, "body": body, "base": args.base})
+        job_id = self.parts.begin(self.gathered.batch, self.parts.row(place, "flowpreview"), args)
         await self.gathered.store_if_many()
         return job_id
+
+    async def begin_inner(self, place: Place, stored: StoredFlow, args: Args) -> str:
+        """An inner flow begins, when its limit has room for it, or is recalled."""
+        if (known := self._record.jobs.get(place.path)) is not None:
+            return known.id
+        share = share_of(self.run, stored.flow, place.job_path, args)
+        log = ignored(stored.flow)
+        while True:
+            row = self.parts.row(place, "flow") | {"content": stored.text}
+            if share is None:
+                return self.parts.begin(self.gathered.batch, row, args, log)
+            alone = Batch()
+            job_id = self.parts.begin(alone, row | share.columns, args, log)
+            await self.store()  # in the order in which things happened
+            begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
+            if await insist(partial(self._desk.database.write, begin)):
+                return job_id
+            await self.activity.rest(until=now_us() + store.LOOK_AGAIN_US)
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """A flow job has ended so."""
@@ -214,97 +230,34 @@ class RunWorld:
         if job in self._ended_before:
             del self._desk.flow_statuses[job]
             return
-        await self._end_row(job, end, status, now_us())
+        await self.parts.end(job, end, status)
         self.gathered.has_ended(job)
         self._desk.changed(job)
         await self.gathered.store_if_many()
 
-    async def _end_row(self, job_id: str, end: End, status: FlowStatus | None, now: int) -> Value:
-        """Put a job's end into the batch; its value, by reference where it is big."""
-        is_stored = end.value.text is None
-        ending = await self.ending(replace(end, value=NULL) if is_stored else end)
-        values = {**store.ended(ending, now), "flow_status": None if status is None else status.text}
-        if (row := self.gathered.batch.jobs.get(job_id)) is not None:
-            row.update(values)
-        else:
-            self.gathered.batch.ends.append({"id": job_id, **values})
-        if is_stored:
-            self.gathered.batch.results.append({"job_id": job_id, "body": None, "same_as": end.value.job})
-            return end.value
-        self.gathered.batch.results.append({"job_id": job_id, "body": ending.result, "same_as": None})
-        if len(ending.result) <= BIG_BYTES:
-            return Value(ending.result, job_id)
-        self.gathered.unstored.add(job_id)
-        return Value(None, job_id)
-
-    async def ending(self, end: End) -> Ending:
-        """A step's or a flow's end as its job records it."""
-        text = await self.text(end.value)
-        if not end.ok:
-            reason = reason_of(text)
-            is_cancelled = end.final and reason == Reason.CANCELLED.value
-            return Ending(Status.CANCELED if is_cancelled else Status.FAILURE, text, reason=reason)
-        skipped = end.stop is not None and end.stop.is_skip
-        return Ending(Status.SKIPPED if skipped else Status.SUCCESS, text, labels=labels_of(text))
-
-    def _row(self, job_id: str, place: Place, kind: str, role: str, now: int) -> dict[str, Any]:
-        """A job inside the run that begins now."""
-        run = self.run
-        return {
-            "id": job_id,
-            "workspace_id": run.workspace_id,
-            "state": "running",
-            "kind": kind,
-            "language": "",
-            "content": "",
-            "path": place.job_path,
-            "tag": run.tag,
-            "limits": self._limits_text,
-            "request_hash": "",
-            "parent_job": place.parent,
-            "root_job": run.id,
-            "created_by": run.created_by,
-            "created_at": now,
-            "scheduled_for": now,
-            "started_at": now,
-            "role": role,
-            "run_id": run.id,
-            "run_path": place.path,
-            "step_id": place.step_id,
-            "flow_path": run.path,
-            "attempt": 1,
-            **UNENDED,
-        }
-
     # ------------------------------------------------------------ scripts
 
-    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
-        """Run a script as a job of its own, or recall how it ended."""
-        path = call.place.path
+    async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
+        """How the script's job at this place ends, if there is one already."""
         known = self._record.jobs.get(path)
-        if known is not None and known.status is not None:
+        if known is None:
+            return None
+        if known.status is not None:
             return _recalled(known)
-        if known is not None:  # it was on its way when the last walk was lost
-            return await self._awaited(known.id, shown)
+        return await self._awaited(known.id, shown)  # it was on its way when the last walk was lost
+
+    async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
+        """Run a script as a job of its own."""
         bounds = self._around.bounds(self.run.workspace_id)
         new = step_job(self.run, call, bounds, now_us(), shared=self._shared)
-        if (hit := await self._cached(new)) is not None:
-            return await self.engine_job(call.place, call.args, hit, call.kind)
+        if new.cache_key is not None and (text := await self._cached(new.cache_key)) is not None:
+            return await self.ended_script(call, End(Value(text)))
         await self.gathered.store_and_add(new)
         return await self._awaited(new.id, shown)
 
-    async def _cached(self, new: NewJob) -> Callable[[], Awaitable[End]] | None:
-        """How a call ends whose result is kept from an earlier one."""
-        if new.cache_key is None:
-            return None
-        text = await self._read(cache.find, new.workspace_id, new.cache_key, now_us())
-        if text is None:
-            return None
-
-        async def end() -> End:
-            return End(Value(text))
-
-        return end
+    async def _cached(self, key: str) -> bytes | None:
+        """A result that is kept from an earlier call."""
+        return await self._read(cache.find, self.run.workspace_id, key, now_us())
 
     async def _awaited(self, job_id: str, shown: Callable[[str, bool], None]) -> End:
         """How a script job of this run ends."""
@@ -327,12 +280,13 @@ class RunWorld:
         self._desk.flow_statuses[job] = status
         self._desk.changed(job)
 
-    async def step_ended(self, job: str, step_id: str, end: End) -> None:
-        """Whoever waits for the result of this step of the run itself may have it now."""
-        if job == self.run.id and step_id == self.early_return:
+    async def step_ended(self, step_id: str, end: End) -> None:
+        """Whoever waits for the result of this step may have it now; its first one, in a loop."""
+        run_id = self.run.id
+        if step_id == self.early_return and run_id not in self._desk.early_results:
             await self.store()
-            self._desk.early_results[job] = Early(end.ok, await self.text(end.value))
-            self._desk.changed(job)
+            self._desk.early_results[run_id] = Early(end.ok, await self.text(end.value))
+            self._desk.changed(run_id)
 
     def status_changed(self, job: str) -> None:
         """Readers who follow the flow job have news."""
@@ -358,14 +312,36 @@ class RunWorld:
             if job != self.run.id:
                 batch.ends.append({"id": job, "flow_status": status.text})
 
-    def missing_events(self) -> int:
-        """How many events the run waits for, at all its gates."""
-        return sum(module.count or 0 for status in self.statuses.values() for module in status.waiting())
+    def suspended(self, job: str, missing: int, until: int | None = None) -> None:
+        """A flow job waits for events, or not any more; the run waits for all that it has inside.
+
+        Stored together with what the walk decides, so that both are there after a crash, or neither.
+        """
+        if missing:
+            self._gates[job] = (missing, until)
+        elif self._gates.pop(job, None) is None and not self.run.suspend:
+            return  # nobody was told that it waits
+        whole = sum(count for count, _ in self._gates.values())
+        times = [time for _, time in self._gates.values() if time is not None]
+        shown = {job: (missing, until if missing else None)}
+        shown[self.run.id] = (whole, min(times, default=None))
+        self.gathered.batch.ends += [
+            {"id": flow_job, "suspend": count, "suspend_until": time}
+            for flow_job, (count, time) in shown.items()
+        ]
+
+    def took(self, job: str) -> tuple[str | None, int | None]:
+        """When a flow job began, and how many milliseconds it took."""
+        return self.parts.took(job)
 
     def close(self) -> None:
         """Readers are served from the database again."""
         for job in (*self.statuses, *self.gathered.take_ends()):
             self._desk.flow_statuses.pop(job, None)
+
+
+def _key_of(stored: StoredFlow, path: str, args: Args) -> str:
+    return cache.flow_key(path, json.loads(stored.text), json.loads(args.text))
 
 
 def _recalled(known: Known) -> End:
@@ -379,14 +355,3 @@ def _ended(job_id: str, status: Status | None, reason: str | None, value: Value)
     ok = status is not None and status.is_success
     final = status is Status.CANCELED or reason == Reason.INFRASTRUCTURE.value
     return End(value, ok=ok, job=job_id, final=not ok and final)
-
-
-def reason_of(text: bytes) -> str | None:
-    """The reason in an error object; None if it is none."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    error = found.get("error") if isinstance(found, dict) else None
-    reason = error.get("reason") if isinstance(error, dict) else None
-    return reason if isinstance(reason, str) else None

@@ -187,6 +187,6 @@ async def test_a_run_that_is_being_put_down_hears_of_its_cancellation(service: L
     job = await database.write(runs.lease, run, "a worker", now_us())
     assert job is not None
     await database.write(runs.note_cancellation, run, "admin", "why", now_us())
-    parking = runs.Parking(None, 1, None, "{}", {})
+    parking = runs.Parking(None, "{}", {})
     assert await database.write(runs.park, job, runs.Batch(), parking) is False
     assert (await desk.get("main", run)).state == "running"

@@ -21,12 +21,15 @@ from executor import telemetry
 from executor.errors import Conflict
 from executor.jobs import store
 from executor.jobs.desk import Desk
+from executor.jobs.job import now_us
 from executor.storage.database import Database
 from executor.storage.tables import jobs
+from executor.workspace.flows import NewFlow
 from tests.flows.lives import new_run
 from tests.service import local_service
 
 T = TypeVar("T")
+INNER = "f/kill/inner"
 RUN = "00000000-0000-4000-8000-000000000001"
 
 
@@ -36,6 +39,8 @@ class Order:
 
     folder: Path
     flow: dict[str, Any]
+    inner: dict[str, Any]
+    """The flow that is stored at INNER."""
     database_url: str | None = None
     """Of a database of its own; None: SQLite in the folder."""
     kill_at: int | None = None
@@ -65,6 +70,10 @@ async def _live(order: Order) -> None:
     async with local_service(order.folder, concurrency=3, database_url=order.database_url) as service:
         service.engine.functions = scripts(order.record)
         desk = service.context.desk
+        with suppress(Conflict):  # an earlier life has stored it
+            await service.context.library.create_flow(
+                "main", NewFlow(INNER, json.dumps(order.inner)), "test", now_us()
+            )
         writes = Writes(desk.database, order.kill_at, order.after)
         new = replace(new_run(order.flow, {"list": [1, 2, 3]}), id=RUN, run_id=RUN)
         approving = asyncio.create_task(approve(desk))

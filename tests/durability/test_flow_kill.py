@@ -16,7 +16,7 @@ from sqlalchemy import select
 from executor.storage.tables import jobs
 from tests.databases import another_program
 from tests.durability.conftest import Fresh
-from tests.durability.flow_life import Order, live
+from tests.durability.flow_life import INNER, Order, live
 from tests.flows.running import (
     Module,
     branchall,
@@ -24,6 +24,7 @@ from tests.flows.running import (
     call,
     forloop,
     ident,
+    inner,
     retry,
     static,
     stop,
@@ -100,6 +101,26 @@ FLOWS: dict[str, dict[str, Any]] = {
             breaks("never"),
         ]
     },
+    "inner flows": {
+        "modules": [
+            inner("i", INNER, args={"list": "[1, 2]", "r": "Math.random()"}),
+            branchall(
+                "b", [inner("j", INNER, args={"list": "[3]"})], [inner("k", INNER + "/none")], skip=(1,)
+            ),
+            ident("n", skip_if={"expr": "null.x"}, retry=retry(1), continue_on_error=True),
+            gives("a", "error.name", delete_after_use=True),
+            gives("t", args={"x": "null.y"}, retry=retry(1), continue_on_error=True),
+            gives("z", "error.reason + ' ' + results.i.length"),
+        ],
+    },
+}
+STORED: dict[str, Any] = {
+    "modules": [
+        gives("s1", "flow_input.list.length", delete_after_use=True, sleep=static(0.1)),
+        forloop("l1", "flow_input.list", gives("s2", INDEX)),
+    ],
+    "concurrent_limit": 1,
+    "cache_ttl": 60,
 }
 # A preprocessor gets the raw input only, so the key of its runs is there.
 FLOWS["failures"]["preprocessor_module"]["value"]["content"] = json.dumps([{"result": {"k": "p"}}])
@@ -136,14 +157,14 @@ def ran(order: Order) -> Counter[str]:
 def completed(order: Order) -> set[str]:
     """The places of script jobs that had ended when the process died."""
     with another_program(order.database_url or f"sqlite:///{order.folder / 'executor.db'}") as connection:
-        ended = select(jobs.c.run_path).where(jobs.c.role == "script", jobs.c.state == "completed")
-        return set(connection.execute(ended).scalars())
+        scripts = select(jobs.c.run_path).where(jobs.c.role == "script", jobs.c.attempt > 0)
+        return set(connection.execute(scripts.where(jobs.c.state == "completed")).scalars())
 
 
 def whole(folder: Path, name: str) -> tuple[dict[str, Any], Counter[str]]:
     """The report of an undisturbed run, and what ran."""
     folder.mkdir()
-    order = Order(folder, FLOWS[name])
+    order = Order(folder, FLOWS[name], STORED)
     assert lived(order) == 0
     return json.loads(order.report.read_text()), ran(order)
 
@@ -201,7 +222,7 @@ class Kills:
 
         def one(number: int, kills: list[int]) -> str | None:
             with self.fresh_database() as url:
-                order = Order(self.folder / str(number), FLOWS[name], url, after=after)
+                order = Order(self.folder / str(number), FLOWS[name], STORED, url, after=after)
                 return killed_at(order, name, kills)
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -232,7 +253,7 @@ def test_killed_again_and_again(kills: Kills, name: str, after: bool) -> None:
 
 async def test_no_process_outlives_the_one_that_was_killed(tmp_path: Path) -> None:
     """What evaluates expressions ends with its parent."""
-    order = Order(tmp_path, FLOWS["in turn"], kill_at=8)
+    order = Order(tmp_path, FLOWS["in turn"], STORED, kill_at=8)
     process = PROCESSES.Process(target=live, args=(order,))
     process.start()
     process.join(LIFE_S)

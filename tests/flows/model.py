@@ -226,16 +226,25 @@ class Model:
 
     def module(self, module: Json, around: Around) -> Json:
         """One module with its settings."""
-        if "skip_if" in module and truth(module["skip_if"]["expr"].value(around.names())):
-            return around.previous
         attempts = module.get("retry", {}).get("constant", {}).get("attempts", 0)
+        skips: bool | None = None
         for attempt in range(attempts + 1):
             try:
+                skips = self.skips(module, around) if skips is None else skips
+                if skips:
+                    return around.previous
                 return self.attempt(module, around)
             except Failed:
                 if attempt == attempts:
                     raise
         raise AssertionError("unreachable")
+
+    def skips(self, module: Json, around: Around) -> bool:
+        """Whether the module is skipped."""
+        try:
+            return "skip_if" in module and truth(module["skip_if"]["expr"].value(around.names()))
+        except Thrown as error:
+            raise thrown(module["id"], error) from None
 
     def attempt(self, module: Json, around: Around) -> Json:
         """One try: the module's value, then its early stop."""

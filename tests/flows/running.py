@@ -105,6 +105,22 @@ def retry(attempts: int, seconds: float = 0, when: str | None = None) -> dict[st
     return found if when is None else {**found, "retry_if": {"expr": when}}
 
 
+def inner(id: str, path: str, **settings: Any) -> Module:
+    """A flow of the workspace as a step; `args` are its input transforms."""
+    given = settings.pop("args", {})
+    transforms = {name: js(it) if isinstance(it, str) else it for name, it in given.items()}
+    return {"id": id, "value": {"type": "flow", "path": path, "input_transforms": transforms}, **settings}
+
+
+def stored(id: str, path: str, **settings: Any) -> Module:
+    """A script of the workspace as a step; `args` are its input transforms."""
+    given = settings.pop("args", {})
+    fields = settings.pop("fields", {})
+    transforms = {name: js(it) if isinstance(it, str) else it for name, it in given.items()}
+    value = {"type": "script", "path": path, "input_transforms": transforms, **fields}
+    return {"id": id, "value": value, **settings}
+
+
 class Flows:
     """Runs flows to their end on one service."""
 
@@ -128,6 +144,26 @@ class Flows:
     async def run(self, *modules: Module, timeout_s: float = 20, **more: Any) -> dict[str, Any]:
         """Run a flow; its job once it has ended."""
         return await self.service.ended(await self.start(*modules, **more), timeout_s)
+
+    async def post(self, route: str, **body: Any) -> str:
+        """Post to the workspace; the answer's text."""
+        response = await self.service.http.post(f"/api/w/main/{route}", json=body)
+        assert response.is_success, response.text
+        return response.text
+
+    async def log(self, job: dict[str, Any]) -> str:
+        """A job's log."""
+        return (await self.service.get(f"jobs_u/get_logs/{job['id']}")).text
+
+    async def store(self, path: str, *modules: Module, **flow: Any) -> None:
+        """Store a flow."""
+        await self.post("flows/create", path=path, value={"modules": list(modules), **flow})
+
+    async def store_script(self, path: str, *steps: dict[str, Any], **more: Any) -> str:
+        """Store a script of fake steps; its hash."""
+        return await self.post(
+            "scripts/create", path=path, language="python3", content=json.dumps(steps), **more
+        )
 
     async def result(self, *modules: Module, **more: Any) -> Any:
         """Run a flow that succeeds; its result."""

@@ -185,7 +185,7 @@ class Making:
         )
         has_stop = "stop_after_if" in module or "stop_after_all_iters_if" in module
         if not has_stop:  # whether a step that did not run stops the flow is nowhere said
-            found |= {"skip_if": {"expr": self.predicate(may_fail=False)}} if self.chance(12) else {}
+            found |= {"skip_if": {"expr": self.predicate()}} if self.chance(12) else {}
             mock = {"enabled": self.chance(70), "return_value": self.pick(1, {"x": 2}, None)}
             found |= {"mock": mock} if self.chance(8) else {}
         found |= {"sleep": {"type": "static", "value": self.pick(0, 0.001)}} if self.chance(8) else {}

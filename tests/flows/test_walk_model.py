@@ -61,7 +61,9 @@ def counting(ran: Counter[str]) -> dict[str, Callable[[dict[str, Any]], Any]]:
 
 def scripts_of(connection: Connection, run_id: str) -> Counter[str]:
     """How many script jobs each step of a run has had that were really run."""
-    rows = connection.execute(select(jobs.c.step_id).where(jobs.c.run_id == run_id, jobs.c.role == "script"))
+    rows = connection.execute(
+        select(jobs.c.step_id).where(jobs.c.run_id == run_id, jobs.c.role == "script", jobs.c.attempt > 0)
+    )
     return Counter(row.step_id.partition("-")[0] for row in rows)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,10 +20,13 @@ from tests.flows.running import (
     fails,
     forloop,
     ident,
+    inner,
     js,
     modules_of,
+    retry,
     script,
     static,
+    stored,
     types_of,
 )
 
@@ -59,8 +64,8 @@ async def test_paths_of_jobs(flows: Flows) -> None:
         path="f/x/flow",
     )
     paths: defaultdict[str, list[str]] = defaultdict(list)
-    for inner in await flows.jobs(job):
-        paths[inner["flow_step_id"]].append(inner["script_path"])
+    for made in await flows.jobs(job):
+        paths[made["flow_step_id"]].append(made["script_path"])
     assert job["script_path"] == "f/x/flow"
     assert paths["a"] == ["f/x/flow/a"]
     assert paths["n"] == ["f/own/name"]
@@ -74,33 +79,80 @@ async def test_tags(flows: Flows, flow_tag: str | None, tag: str) -> None:
     """A flow's own tag, other than `flow`, is given to all steps."""
     extra: dict[str, Any] = {} if flow_tag is None else {"tag": flow_tag}
     job = await flows.run(script("a", {"result": 1}, fields={"tag": "mine"}), const("b", 1), **extra)
-    tags = {inner["flow_step_id"]: inner["tag"] for inner in await flows.jobs(job)}
+    tags = {made["flow_step_id"]: made["tag"] for made in await flows.jobs(job)}
     assert tags["a"] == tag
     assert tags["b"] == (flow_tag if flow_tag == "gpu" else "python3")
     assert job["tag"] == (flow_tag or "flow")
 
 
 async def test_priorities(flows: Flows) -> None:
-    """The step's overrides the flow's."""
-    job = await flows.run(const("a", 1, priority=90), const("b", 1), priority=40)
-    assert {inner["flow_step_id"]: inner["priority"] for inner in await flows.jobs(job)} == {"a": 90, "b": 40}
+    """The step's overrides the flow's, for what is inside it too; the script's own is between the two."""
+    path = f"f/priority/x{uuid4().hex}"
+    await flows.store_script(path, {"result": 1}, priority=60)
+    await flows.store(path, const("in", 1))
+    await flows.store(path + "own", const("own", 1), priority=20)
+    job = await flows.run(
+        const("a", 1, priority=90),
+        const("b", 1),
+        stored("s", path),
+        stored("t", path, priority=70),
+        forloop("l", [1], const("looped", 1), priority=80),
+        branchone("o", ("true", [const("chosen", 1)])),
+        inner("i", path),
+        inner("k", path + "own"),
+        priority=40,
+    )
+    found = {made["flow_step_id"]: made["priority"] for made in await flows.jobs(job)}
+    said = {"a": 90, "b": 40, "s": 60, "t": 70, "looped": 80, "chosen": 40, "in": 40, "own": 20}
+    assert {step: found[step] for step in said} == said
     assert job["priority"] == 40
+    job = await flows.run(inner("k", path + "own", priority=95))
+    assert {made["flow_step_id"]: made["priority"] for made in await flows.jobs(job)}["own"] == 95
 
 
 @pytest.mark.parametrize("timeout", [7, static(7), js("flow_input.t + results.a")])
 async def test_a_steps_time_limit(flows: Flows, timeout: Any) -> None:
     """A number or a transform, in seconds."""
     job = await flows.run(const("a", 3), const("b", 1, timeout=timeout), args={"t": 4})
-    limits = {inner["flow_step_id"]: inner["limits"]["timeout_s"] for inner in await flows.jobs(job)}
+    limits = {made["flow_step_id"]: made["limits"]["timeout_s"] for made in await flows.jobs(job)}
     assert limits["b"] == 7
     assert limits["a"] != 7
 
 
 async def test_a_time_limit_above_the_instances_is_ignored(flows: Flows) -> None:
-    """The step runs under the default; a warning in its log says so."""
-    job = await flows.run(const("b", 1, timeout=10_000_000), const("a", 1))
+    """The step runs under the default; a warning in its log says so, before what the script writes."""
+    spoken = script("b", {"log": "spoken\n"}, {"result": 1}, timeout=10_000_000)
+    job = await flows.run(spoken, const("a", 1))
     b, a = await flows.jobs(job)
     assert b["limits"] == a["limits"]
+    assert await flows.log(b) == (
+        "WARNING: the timeout of 1e+07 s is ignored: it is above the maximum of 3600 s (limits.timeout_s); "
+        "300 s apply\nspoken\n"
+    )
+    assert await flows.log(a) == ""
+
+
+async def test_a_steps_time_limit_overrides_the_scripts_own(flows: Flows) -> None:
+    """Ignored, it leaves the script its own."""
+    path = f"f/timeout/x{uuid4().hex}"
+    await flows.store_script(path, {"result": 1}, timeout=50)
+    limits = []
+    for own in (None, 7, 10_000_000):
+        job = await flows.run(stored("a", path, **({} if own is None else {"timeout": own})))
+        limits.append((await flows.jobs(job))[0]["limits"]["timeout_s"])
+    assert limits == [50, 7, 50]
+
+
+async def test_debouncing_is_ignored_and_the_log_says_so(flows: Flows) -> None:
+    """In one line; of an inner flow in its own job's."""
+    path = f"f/debounce/x{uuid4().hex}"
+    await flows.store(path, ident("a"), debounce_key="k")
+    job = await flows.run(inner("i", path), debounce_delay_s=5, debounce_key="k")
+    assert await flows.log(job) == (
+        "WARNING: debounce_delay_s and debounce_key ignored: flows are not debounced here\n"
+    )
+    inside = next(made for made in await flows.jobs(job) if made["flow_step_id"] == "i")
+    assert await flows.log(inside) == "WARNING: debounce_key ignored: flows are not debounced here\n"
 
 
 @pytest.mark.parametrize("timeout", [static("soon"), static(-1), js("0")])
@@ -121,43 +173,17 @@ async def test_a_timed_out_step_is_a_failure(flows: Flows) -> None:
     assert (made["canceled_by"], made["canceled_reason"]) == ("timeout", "duration > 3")
 
 
-# ------------------------------------------------------------ caches, early_return, delete_after_use
+@pytest.mark.parametrize(("own", "whose"), [(3, "job-specific"), (None, "instance-wide job")])
+async def test_whose_time_limit_it_was(flows: Flows, own: int | None, whose: str) -> None:
+    """The message says so."""
+    late = script("a", {"stopped": "timeout"}, **({} if own is None else {"timeout": own}))
+    said = (await flows.error(late))["message"]
+    assert said == (
+        f"execution error:\njob process terminated due to timeout after exceeding {whose} duration limit"
+    )
 
 
-async def test_a_cached_step_does_not_run_again(flows: Flows) -> None:
-    """For the same script and args; failures are not kept."""
-    runs = counting(flows)
-    first = counted("a", "flow_input.v", cache_ttl=60)
-    for value in (1, 1, 2):
-        job = await flows.run(first, echo("x", "results.a"), args={"v": value}, path="f/cached/step")
-        assert job["result"] == {"x": value}
-    job = await flows.run(first, args={"v": 1}, path="f/cached/step")
-    assert runs["a"] == 2
-    made = (await flows.jobs(job))[0]
-    assert (made["flow_step_id"], made["success"]) == ("a", True)
-    for _ in range(2):
-        await flows.error(fails("f", cache_ttl=60), path="f/cached/failing")
-
-
-async def test_a_cached_flow_does_not_run_again(flows: Flows) -> None:
-    """Its result is that of the run before, also where its modules have no ids."""
-    runs = counting(flows)
-    module = counted("a", "flow_input.v")
-    del module["id"]
-    for value in (1, 1, 2):
-        job = await flows.run(module, args={"v": value}, cache_ttl=60, path="f/cached/flow")
-        assert job["result"] == value
-    assert runs["a"] == 2
-
-
-async def test_a_kept_result_does_not_end_a_run_that_has_begun(flows: Flows) -> None:
-    """Two runs of the same flow at once: each that has begun runs to its own end."""
-    runs = counting(flows)
-    modules = (counted("a", "1", sleep=static(1.5)), counted("b", "Math.random()"))
-    ids = [await flows.start(*modules, cache_ttl=60, path="f/cached/twice") for _ in range(2)]
-    ended = [await flows.service.ended(run) for run in ids]
-    assert runs == {"a": 2, "b": 2}
-    assert ended[0]["result"] != ended[1]["result"]
+# ------------------------------------------------------------ early_return, delete_after_use
 
 
 async def test_an_early_return_answers_before_the_run_ends(flows: Flows) -> None:
@@ -176,6 +202,17 @@ async def test_an_early_return_answers_before_the_run_ends(flows: Flows) -> None
     assert (await flows.service.ended(newest["id"]))["result"] == "late"
 
 
+async def test_an_early_return_may_be_a_step_of_a_branch(flows: Flows) -> None:
+    """A node id is enough; a step of an inner flow is another node."""
+    path = f"f/early/x{uuid4().hex}"
+    await flows.store(path, const("a", "not mine"))
+    late = script("b", {"sleep": 0.5}, {"result": "late"})
+    value = {"modules": [inner("i", path), branchone("o", ("true", [const("a", {"v": 1}), late]))]}
+    assert json.loads(
+        await flows.post("jobs/run_wait_result/preview_flow", value={**value, "early_return": "a"})
+    ) == {"v": 1}
+
+
 @pytest.mark.parametrize("ok", [True, False])
 async def test_what_is_deleted_after_use(flows: Flows, ok: bool) -> None:
     """When the run has ended: the step's args, result and log; however it ended, wherever the step is."""
@@ -183,9 +220,33 @@ async def test_what_is_deleted_after_use(flows: Flows, ok: bool) -> None:
     last = echo("after", "results.s.x") if ok else fails("after")
     job = await flows.run(branchone("o", ("true", [secret, ident("i")])), last)
     assert job["success"] is ok
-    made = next(inner for inner in await flows.jobs(job) if inner["flow_step_id"] == "s")
+    made = next(found for found in await flows.jobs(job) if found["flow_step_id"] == "s")
     whole = await flows.service.job(made["id"])
     assert (whole["args"], whole["result"], whole["logs"], whole["deleted"]) == ({}, {}, "##DELETED##", True)
+
+
+async def test_what_is_deleted_wherever_it_is(flows: Flows) -> None:
+    """In inner flows, in copied failure modules, of every attempt and iteration; no other step of the same id."""
+    path = f"f/deleted/x{uuid4().hex}"
+    await flows.store(path, const("open", 2), const("s", 1, delete_after_use=True))
+    job = await flows.run(
+        const("open", 3, delete_after_use=True),
+        inner("i", path),
+        forloop("l", [1, 2], fails("x", retry=retry(1)), delete_after_use=True, continue_on_error=True),
+        fails("r", retry=retry(1), delete_after_use=True, continue_on_error=True),
+        failure_module=const("failure", 4, delete_after_use=True),
+    )
+    seen = defaultdict(list)
+    for made in await flows.jobs(job):
+        whole = await flows.service.job(made["id"])
+        seen[f"{made['script_path'] or ''}{made['flow_step_id']}"].append(whole["deleted"])
+    assert seen["open"] == [True]
+    assert seen[f"{path}/ss"] == [True]
+    assert seen[f"{path}/openopen"] == [False]
+    assert (seen["l"], seen["x"], seen["r"]) == ([True], [False, False], [True, True])
+    assert seen["failure-0"] == [True]
+    found = await flows.service.get(f"jobs/result_by_id/{job['id']}/l")
+    assert found.json() == {}
 
 
 async def test_what_others_made_of_a_deleted_result_stays(flows: Flows) -> None:
@@ -205,7 +266,7 @@ async def test_a_cancelled_run_deletes_too(flows: Flows) -> None:
     await asyncio.sleep(0.2)
     await flows.service.http.post(f"/api/w/main/jobs_u/queue/cancel/{run}", json={})
     job = await flows.service.ended(run)
-    made = next(inner for inner in await flows.jobs(job) if inner["flow_step_id"] == "s")
+    made = next(found for found in await flows.jobs(job) if found["flow_step_id"] == "s")
     assert (await flows.service.job(made["id"]))["args"] == {}
 
 
@@ -286,6 +347,77 @@ async def test_a_restart_takes_over_what_came_before(flows: Flows) -> None:
     assert again["flow_status"]["restarted_from"]["flow_job_id"] == job["id"]
     assert modules_of(again)["l"]["flow_jobs"] == modules_of(job)["l"]["flow_jobs"]
     assert (await restarted(flows, again["id"], "c"))["result"] == job["result"], "a restart of a restart"
+
+
+async def test_a_restart_sees_the_steps_inside_what_it_took_over(flows: Flows) -> None:
+    """As later steps do: of branches and loops in turn, not of parallel loops and inner flows."""
+    path = f"f/inside/x{uuid4().hex}"
+    await flows.store(path, const("in_flow", 1))
+    counting(flows)
+    seen = "[" + ", ".join(f"results.{id}" for id in ("q", "i", "nested", "side", "in_flow", "r", "o")) + "]"
+    job = await flows.run(
+        branchone("o", ("true", [counted("q", "Math.random()"), branchone("p", ("true", [const("n", 4)]))])),
+        forloop("l", [1, 2], counted("i", "Math.random()"), forloop("nested", [1], const("m", 5))),
+        forloop("f", [1], const("side", 3), parallel=True),
+        inner("k", path),
+        branchall("all", [const("r", ["x" * 20_000])]),
+        echo("c", seen),
+        echo("d", seen),
+    )
+    assert job["result"]["x"][2:6] == [[5], None, None, ["x" * 20_000]]
+    again = await restarted(flows, job["id"], "c")
+    assert again["result"] == job["result"]
+    third = await restarted(flows, again["id"], "d")
+    assert third["result"] == job["result"]
+
+
+async def test_a_restarted_loop_sees_the_iterations_before(flows: Flows) -> None:
+    """The steps of those that it took over."""
+    loop = forloop("l", [1, 2, 3], echo("a", "(results.a?.x ?? 0) + flow_input.iter.value"), ident("b"))
+    job = await flows.run(loop)
+    assert (await restarted(flows, job["id"], "l", 2))["result"] == [{"x": 1}, {"x": 3}, {"x": 6}]
+    assert (await restarted(flows, job["id"], "l", 1))["result"] == [{"x": 1}, {"x": 3}, {"x": 6}]
+
+
+async def test_a_restart_runs_whatever_is_kept(flows: Flows) -> None:
+    """It is asked for because it is to run; its result does not stand for that of a whole run."""
+    runs = counting(flows)
+    modules = (counted("a"), counted("b", "Math.random()"))
+    job = await flows.run(*modules, cache_ttl=60, path="f/cached/restarted")
+    again = await restarted(flows, job["id"], "b")
+    assert (runs, again["result"] != job["result"]) == ({"a": 1, "b": 2}, True)
+    assert (await flows.run(*modules, cache_ttl=60, path="f/cached/restarted"))["result"] == job["result"]
+
+
+async def test_a_restart_counts_for_the_flows_limit(flows: Flows) -> None:
+    """As every other run of it."""
+    job = await flows.run(
+        script("a", {"sleep": 0.4}, {"result": 1}), concurrent_limit=1, path="f/limited/again"
+    )
+    posted = [await flows.post(f"jobs/restart/f/{job['id']}/from/a") for _ in range(2)]
+    first, second = sorted(
+        [await flows.service.ended(run) for run in posted], key=lambda run: run["started_at"]
+    )
+    assert second["started_at"] >= first["completed_at"]
+
+
+async def test_a_restart_after_a_failed_preprocessor_preprocesses(flows: Flows) -> None:
+    """The input is still the raw one then; after one that succeeded it is not."""
+    tries: list[Any] = []
+
+    def second_time(args: dict[str, Any]) -> Any:
+        tries.append(args["a"])
+        assert len(tries) > 1, "not yet"
+        return {"a": args["a"] * 10}
+
+    flows.functions["pre"] = second_time
+    preprocessor = call("preprocessor", "pre")
+    job = await flows.run(echo("x", "flow_input.a"), args={"a": 1}, preprocessor_module=preprocessor)
+    assert not job["success"]
+    again = await restarted(flows, job["id"], "x")
+    assert (again["result"], again["preprocessed"]) == ({"x": 10}, True)
+    third = await restarted(flows, again["id"], "x")
+    assert (third["result"], third["preprocessed"], tries) == ({"x": 10}, True, [1, 1])
 
 
 @pytest.mark.parametrize("kind", ["loop", "branchall"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -19,11 +21,13 @@ from tests.flows.running import (
     ident,
     js,
     modules_of,
+    retry,
     script,
     static,
     stop,
     types_of,
 )
+from tests.flows.test_walk_retries import Flaky
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +142,44 @@ async def test_a_mocked_loop_does_not_loop(flows: Flows) -> None:
     """Any kind of step can be mocked."""
     loop = forloop("l", [1], fails("x"), mock={"enabled": True, "return_value": [4]})
     assert await flows.result(loop) == [4]
+
+
+async def test_a_skip_that_fails_is_tried_again(flows: Flows) -> None:
+    """As any failure of the module; one that succeeded is not evaluated a second time."""
+    flows.functions["twice"] = Flaky(2)
+    unlucky = "(() => { if (Math.random() < 2) throw new Error('no luck') })()"
+    job = await flows.run(const("a", 1, skip_if={"expr": unlucky}, retry=retry(2)))
+    assert "no luck" in job["result"]["error"]["message"]
+    assert job["flow_status"]["retry"]["fail_count"] == 2
+    assert await flows.runs_of(job) == {}
+    path = f"f/skip/x{uuid4().hex}"
+    late = asyncio.create_task(_variable_after(flows, path, 0.3))
+    wants = {"expr": f"variable('{path}') == 'never'"}
+    job = await flows.run(call("a", "twice", skip_if=wants, retry=retry(20, 0.1)))
+    await late
+    assert job["result"] == "run 3"
+
+
+async def test_a_sleep_that_fails_is_tried_again_by_the_step_behind_it(flows: Flows) -> None:
+    """And passed once: its retries do not sleep again."""
+    flaky = flows.functions["flaky"] = Flaky(2)
+    path = f"f/sleep/x{uuid4().hex}"
+    late = asyncio.create_task(_variable_after(flows, path, 0.3))
+    sleeping = const("a", {"path": path}, sleep=js(f"variable('{path}') ? 0.4 : 0"))
+    job = await flows.run(sleeping, ident("b"))
+    assert "ReferenceError" in job["result"]["error"]["message"], "a sleep sees no variables"
+    sleeping = const("a", 1, sleep=js("Math.random() < 0.3 ? 0.4 : null.x"))
+    begun = time.monotonic()
+    job = await flows.run(sleeping, call("b", "flaky", retry=retry(40)))
+    await late
+    assert (job["result"], len(flaky.runs)) == ("run 3", 3)
+    assert 0.4 <= time.monotonic() - begun < 0.4 + 0.4 + 3
+    assert types_of(job) == {"a": "Success", "b": "Success"}
+
+
+async def _variable_after(flows: Flows, path: str, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await flows.post("variables/create", path=path, value="5")
 
 
 # ------------------------------------------------------------ sleep

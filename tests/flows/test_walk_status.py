@@ -132,6 +132,157 @@ async def test_the_status_of_a_run_that_ended(flows: Flows) -> None:
         assert iteration["flow_status"]["step"] == 2
 
 
+async def test_the_fields_of_each_kind_of_module_at_the_end(flows: Flows) -> None:
+    """Exactly those of the page's table, and what it says is also served."""
+    job = await flows.run(
+        const("script", 1),
+        ident("identity"),
+        ident("skipped", skip_if={"expr": "true"}),
+        forloop("loop", [1, 2], const("a", 1)),
+        forloop("side", [1, 2], const("b", 1), parallel=True),
+        whileloop("while", const("c", 1), stop_after_if={"expr": "true"}),
+        branchone("one", ("true", [const("d", 1)])),
+        branchall("all", [const("e", 1)]),
+        fails("failing", continue_on_error=True),
+        forloop("failed", [1], fails("g")),
+        ident("never"),
+    )
+    success = {"type", "id", "job", "approvers", "failed_retries", "skipped"}
+    children = {"flow_jobs", "flow_jobs_success", "flow_jobs_duration"}
+    failure = {"type", "id", "job", "failed_retries"}
+    said = {
+        "script": success,
+        "identity": success,
+        "skipped": success,
+        "loop": success | children | {"parallel"},
+        "side": success | children | {"parallel"},
+        "while": success | children,
+        "one": success | children | {"branch_chosen"},
+        "all": success | children | {"parallel"},
+        "failing": failure,
+        "failed": failure | children | {"parallel"},
+        "never": {"type", "id"},
+    }
+    assert {id: set(module) for id, module in modules_of(job).items()} == said
+    assert set(job["flow_status"]) == {"step", "modules", "failure_module", "retry", "cleanup_module"}
+    assert job["flow_status"]["failure_module"] == {"type": "WaitingForPriorSteps", "id": "failure"}
+
+
+async def test_how_long_each_iteration_took(flows: Flows) -> None:
+    """Beside the iterations' jobs; null for one that has not ended."""
+    quick = branchone("b", ("flow_input.iter.index == 1", [LONG]), default=[ident("y")])
+    run = await flows.start(forloop("l", [1, 2], quick))
+    job = await seen(flows, run, lambda job: len(modules_of(job)["l"].get("flow_jobs", [])) == 2)
+    shown = modules_of(job)["l"]
+    first = await flows.service.job(shown["flow_jobs"][0])
+    assert shown["flow_jobs_duration"]["started_at"][0] == first["started_at"]
+    assert shown["flow_jobs_duration"]["duration_ms"] == [first["duration_ms"], None]
+    await cancelled(flows, run)
+
+
+async def test_a_later_attempt_shows_nothing_of_an_earlier_one(flows: Flows) -> None:
+    """Neither what it chose nor what it went through."""
+    tries: list[int] = []
+
+    def once(args: dict[str, Any]) -> None:
+        tries.append(1)
+        raise ValueError("no")
+
+    flows.functions["once"] = once
+    expr = "(() => { if (results.x) null.y; return true })()"
+    body = script("x", {"call": "once"}, continue_on_error=True)
+    job = await flows.run(branchone("b", (expr, [body, fails("z")]), retry=retry(1)))
+    assert len(tries) == 1
+    shown = modules_of(job)["b"]
+    assert (shown["type"], len(shown["failed_retries"])) == ("Failure", 1)
+    assert not {"branch_chosen", "flow_jobs"} & set(shown)
+
+
+async def test_retries_are_those_of_the_step_that_is_tried(flows: Flows) -> None:
+    """A success forgets them; the module's own list stays."""
+    job = await flows.run(fails("a", retry=retry(1), continue_on_error=True), const("b", 1))
+    assert job["flow_status"]["retry"] == {"fail_count": 0, "failed_jobs": []}
+    assert len(modules_of(job)["a"]["failed_retries"]) == 1
+    job = await flows.run(const("a", 1), fails("b", retry=retry(2)))
+    failed = job["flow_status"]["retry"]
+    assert (failed["fail_count"], failed["failed_jobs"]) == (2, modules_of(job)["b"]["failed_retries"])
+
+
+async def test_steps_are_told_from_runs_in_a_list(flows: Flows) -> None:
+    """Iterations are steps too: they have a module; a run has none."""
+    job = await flows.run(forloop("l", [1], const("a", 1)), const("b", 1))
+    inside = {made["id"] for made in await flows.jobs(job)}
+    assert len(inside) == 3
+    for wanted in (True, False):
+        answer = await flows.service.get("jobs/list", is_flow_step=wanted, per_page=1000)
+        listed = {found["id"] for found in answer.json()}
+        assert (inside <= listed, job["id"] in listed) == (wanted, not wanted)
+
+
+# ------------------------------------------------------------ gates
+
+
+async def test_a_flow_job_that_waits_says_for_what_and_until_when(flows: Flows) -> None:
+    """The branch whose step is gated; the run, for all that it has inside; nobody when it is over."""
+    gated = const("g", 1, suspend={"required_events": 2, "timeout": 50, "user_auth_required": True})
+    after = script("late", {"sleep": 0.3}, {"result": 1})
+    busy = script("busy", {"sleep": 1}, {"result": 1})
+    run = await flows.start(branchall("b", [gated, after], [busy]))
+    await seen(flows, run, lambda job: job.get("suspend") == 2)
+    part = modules_of(await flows.service.job(run))["b"]["flow_jobs"][0]
+    branch = await flows.service.job(part)
+    waits = modules_of(branch)["late"]
+    assert (waits["type"], waits["count"]) == ("WaitingForEvents", 2)
+    assert branch["suspend"] == 2
+    assert branch["flow_status"]["approval_conditions"]["user_auth_required"] is True
+    whole = await flows.service.job(run)
+    assert whole["suspend_until"] == branch["suspend_until"] > branch["started_at"]
+    listed = {job["id"] for job in (await flows.service.get("jobs/list", suspended=True)).json()}
+    assert {run, part} <= listed
+    for resume_id in (1, 2):
+        urls = (await flows.service.get(f"jobs/resume_urls/{waits['job']}/{resume_id}")).json()
+        assert (await flows.service.http.post(urls["resume"])).status_code == 201
+    await seen(flows, run, lambda job: job.get("suspend") == 0)
+    branch = await flows.service.job(part)
+    assert (branch["suspend"], branch["suspend_until"]) == (0, None)
+    assert "approval_conditions" not in branch["flow_status"]
+    job = await flows.service.ended(run)
+    assert job["result"] == [1, 1]
+
+
+async def test_a_run_that_goes_on_waits_no_more(flows: Flows) -> None:
+    """Also when it was put down meanwhile."""
+    gated = const("g", 1, suspend={"required_events": 1})
+    run = await flows.start(gated, script("late", {"sleep": 0.4}, {"result": 1}))
+    job = await seen(flows, run, lambda job: job.get("suspend") == 1)
+    assert job["running"] is True
+    listed = (await flows.service.get("jobs/list", running=True)).json()
+    assert run in {job["id"] for job in listed}
+    await flows.post(f"jobs/flow/resume/{run}")
+    job = await seen(flows, run, lambda job: modules_of(job)["late"]["type"] == "InProgress")
+    assert job["suspend"] == 0
+    await flows.service.ended(run)
+
+
+async def test_a_restart_behind_a_gate_asks_anew(flows: Flows) -> None:
+    """And shows who has approved this run, not the one before."""
+    gated = const("g", 1, suspend={"required_events": 1})
+    run = await flows.start(gated, echo("after", "approvers"))
+    await seen(flows, run, lambda job: job.get("suspend") == 1)
+    await flows.post(f"jobs/flow/resume/{run}")
+    job = await flows.service.ended(run)
+    assert modules_of(job)["g"]["approvers"] == [{"resume_id": 0, "approver": "admin"}]
+    again = await flows.post(f"jobs/restart/f/{run}/from/after")
+    job = await seen(flows, again, lambda job: job.get("suspend") == 1)
+    assert modules_of(job)["g"]["approvers"] == []
+    asking = modules_of(job)["after"]["job"]
+    urls = (await flows.service.get(f"jobs/resume_urls/{asking}/7", approver="ann")).json()
+    assert (await flows.service.http.post(urls["resume"])).status_code == 201
+    job = await flows.service.ended(again)
+    assert job["result"] == {"x": ["ann"]}
+    assert modules_of(job)["g"]["approvers"] == [{"resume_id": 7, "approver": "ann"}]
+
+
 # ------------------------------------------------------------ cancellation
 
 

@@ -35,5 +35,5 @@ def new_job(**given: Any) -> NewJob:
 def job_row(job_id: str) -> dict[str, Any]:
     """A queued job as the table has it."""
     row = asdict(new_job(id=job_id))
-    del row["args"]
+    del row["args"], row["log"]
     return {**row, "limits": json.dumps(row["limits"]), "state": "queued"}

@@ -7,7 +7,8 @@ from functools import partial
 
 from executor.flows.document import BranchAll, BranchOne, Module
 from executor.flows.step import Step
-from executor.flows.values import End, Value, array_text
+from executor.flows.steps.many import Many
+from executor.flows.values import End
 
 
 async def branchone(step: Step) -> End:
@@ -38,7 +39,7 @@ async def _chosen(step: Step, value: BranchOne) -> int | None:
                 return str(index).encode()
         return b"default"
 
-    text = await step.world.once(f"{step.path}/branch", act)
+    text = await step.decided("branch", act)
     return None if text == b"default" else int(text)
 
 
@@ -74,16 +75,16 @@ async def _in_turn(step: Step, value: BranchAll) -> list[End]:
 
 async def _all_of(step: Step, value: BranchAll, ends: list[End]) -> End:
     """The branches' ends as one."""
-    texts = [await step.world.text(end.value) for end in ends]
     final = next((end for end in ends if end.final), None)
     if final is not None:
         return End(final.value, ok=False, final=True, job=final.job)
+    results = await Many.of(step, ends)
     wrong = [
         end for end, branch in zip(ends, value.branches, strict=False) if not (end.ok or branch.skip_failure)
     ]
     stop = next((end.stop for end in ends if end.ok and end.stop), None) if not value.parallel else None
     return End(
-        Value(array_text(texts)),
+        results.value,
         ok=not wrong,
         job=ends[-1].job if ends else None,
         stop=stop if not wrong else None,

@@ -10,6 +10,7 @@ from executor.errors import Reason
 from executor.flows.document import ForLoop, WhileLoop
 from executor.flows.expressions import places
 from executor.flows.step import Step
+from executor.flows.steps.many import Many
 from executor.flows.transforms import StepFailed
 from executor.flows.values import Args, End, Value, array_text, failed, object_text
 from executor.script import compact_json
@@ -35,7 +36,7 @@ async def _items(step: Step, loop: ForLoop) -> list[bytes]:
     async def act() -> bytes:
         return await step.view.value_of(loop.iterator, places.CHOICE)
 
-    text = await step.world.once(f"{step.path}/iterator", act)
+    text = await step.decided("iterator", act)
     found = json.loads(text)
     if not isinstance(found, list):
         shown = text.decode()[:200]
@@ -50,29 +51,29 @@ async def _items(step: Step, loop: ForLoop) -> list[bytes]:
 
 async def _in_turn(step: Step, loop: ForLoop, items: list[bytes]) -> End:
     """One iteration after the other; the first failure ends the loop, unless failures are skipped."""
-    step.status.items = items
-    results: list[bytes] = []
+    step.status.items = [json.loads(item) for item in items]
+    results = Many(step)
     job: str | None = None
     for index, item in enumerate(items):
         step.status.iterator = {"index": index}
         end = await iteration(step, loop, index, item, own_results=False)
         job = end.job
-        results.append(await step.world.text(end.value))
         if end.final:
             return End(end.value, ok=False, final=True, job=end.job)
+        await results.add(end)
         if not end.ok and not loop.skip_failures:
-            return End(Value(array_text(results)), ok=False, handled=end.handled, job=end.job)
+            return End(results.value, ok=False, handled=end.handled, job=end.job)
         if end.stop is not None or await breaks(step, index, end, results):
             break
-    return End(Value(array_text(results)), job=job)
+    return End(results.value, job=job)
 
 
-async def breaks(step: Step, index: int, end: End, results: list[bytes]) -> bool:
+async def breaks(step: Step, index: int, end: End, results: Many) -> bool:
     """Whether the loop's own stop predicate is true of an iteration's result."""
     stop = step.module.stop_after_if
     if stop is None or not end.ok:
         return False
-    all_iters = array_text(results) if "all_iters" in stop.expr else None
+    all_iters = array_text(results.texts) if "all_iters" in stop.expr else None
     return await step.stop_holds(f"stop[{index}]", stop, end.value, all_iters)
 
 
@@ -84,13 +85,13 @@ async def _side_by_side(step: Step, loop: ForLoop, items: list[bytes]) -> End:
         [partial(iteration, step, loop, index, item, own_results=True) for index, item in enumerate(items)],
         at_once,
     )
-    texts = [await step.world.text(end.value) for end in ends]
     final = next((end for end in ends if end.final), None)
     if final is not None:
         return End(final.value, ok=False, final=True, job=final.job)
+    results = await Many.of(step, ends)
     ok = loop.skip_failures or all(end.ok for end in ends)
     handled = all(end.handled for end in ends if not end.ok)
-    return End(Value(array_text(texts)), ok=ok, handled=not ok and handled, job=ends[-1].job)
+    return End(results.value, ok=ok, handled=not ok and handled, job=ends[-1].job)
 
 
 async def _parallelism(step: Step, loop: ForLoop) -> int | None:
@@ -102,7 +103,7 @@ async def _parallelism(step: Step, loop: ForLoop) -> int | None:
             raise AssertionError("BUG: no parallelism")
         return await step.view.value_of(loop.parallelism)
 
-    text = await step.world.once(f"{step.path}/parallelism", act)
+    text = await step.decided("parallelism", act)
     if text == b"null":
         return None
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from executor.errors import Reason
@@ -25,44 +27,48 @@ async def script(step: Step) -> End:
 
 
 async def run_script(step: Step, args: Args | None = None) -> End:
-    """Evaluate the arguments, unless they are given, and the time limit; run the script."""
-    call = await _call_of(step)
-    home, module = step.walk.home, step.module
+    """Run the script, unless an earlier walk has; it gets the evaluated transforms, or `args`."""
+    recalled = await step.world.recalled(step.path, step.has_job)
+    if recalled is not None:
+        return recalled
+    call = _call_of(step)
     try:
-        args = await arguments(step) if args is None else args
-        timeout_s = await _timeout(step)
-    except StepFailed as failure:
-        return await _failed_at_once(step, call, failure.end)
-    priority = module.priority if module.priority is not None else home.priority
-    return await step.world.script(
-        replace(
+        call = await _filled(step, call)
+        call = replace(
             call,
-            args=args,
-            tag=home.tag or call.tag,
-            timeout_s=call.timeout_s if timeout_s is None else timeout_s,
-            priority=call.priority if priority is None else priority,
-            cache_ttl_s=module.cache_ttl or call.cache_ttl_s,
-        ),
-        step.has_job,
-    )
+            args=await arguments(step) if args is None else args,
+            timeouts_s=await _timeouts(step, call),
+        )
+    except StepFailed as failure:
+        end = failure.end.of_step(step.module.id)
+        return await step.world.ended_script(call, end)
+    return await step.world.script(call, step.has_job)
 
 
-async def _call_of(step: Step) -> ScriptCall:
-    """What is to run: the script in the module, or the stored one that it names."""
-    match step.module.value:
+def _call_of(step: Step) -> ScriptCall:
+    """What the module itself says of its script."""
+    home, module = step.walk.home, step.module
+    match module.value:
         case RawScript() as raw:
-            place = step.place(job_path=raw.path)
             return ScriptCall(
-                place,
+                step.place(job_path=raw.path),
                 "preview",
                 raw.language,
                 raw.content,
                 lock=raw.lock,
-                tag=raw.tag,
+                tag=home.tag or raw.tag,
+                priority=module.priority if module.priority is not None else home.priority,
+                cache_ttl_s=module.cache_ttl,
                 concurrency=_concurrency(raw),
             )
         case PathScript() as named:
-            return await _stored(step, named)
+            return ScriptCall(
+                step.place(job_path=named.path),
+                "script",
+                tag=home.tag or named.tag_override,
+                priority=module.priority,
+                cache_ttl_s=module.cache_ttl,
+            )
         case other:
             raise AssertionError(f"BUG: {other.type} is no script")
 
@@ -73,7 +79,14 @@ def _concurrency(raw: RawScript) -> Concurrency | None:
     return Concurrency(raw.concurrent_limit, raw.concurrency_time_window_s, raw.custom_concurrency_key)
 
 
-async def _stored(step: Step, named: PathScript) -> ScriptCall:
+async def _filled(step: Step, call: ScriptCall) -> ScriptCall:
+    """The call with what the stored script that it names says; raises StepFailed if there is none.
+
+    What the module says comes first, then the script, then the flow.
+    """
+    named = step.module.value
+    if not isinstance(named, PathScript):
+        return call
     stored = await step.world.script_at(named.path, named.hash)
     if stored is None:
         what = f"version {named.hash} of script" if named.hash else "script"
@@ -81,22 +94,26 @@ async def _stored(step: Step, named: PathScript) -> ScriptCall:
         if named.path.startswith("hub/"):
             message += "; this version does not reach the hub, so store a copy of the script"
         raise StepFailed(failed(Reason.BAD_INPUT, message))
-    return ScriptCall(
-        step.place(job_path=stored.path),
-        "script",
-        stored.language,
-        stored.content,
+    priorities = (call.priority, stored.priority, step.walk.home.priority)
+    return replace(
+        call,
+        place=step.place(job_path=stored.path),
+        language=stored.language,
+        content=stored.content,
         lock=stored.lock,
         hash=stored.hash,
-        tag=named.tag_override or stored.tag,
-        timeout_s=stored.timeout_s,
-        priority=stored.priority or 0,
-        cache_ttl_s=stored.cache_ttl_s,
+        tag=call.tag or stored.tag,
+        priority=next((priority for priority in priorities if priority is not None), None),
+        timeouts_s=() if stored.timeout_s is None else (stored.timeout_s,),
+        cache_ttl_s=call.cache_ttl_s or stored.cache_ttl_s,
     )
 
 
-async def arguments(step: Step) -> Args:
-    """The step's evaluated transforms; a retry has those of the first run."""
+async def arguments(step: Step, *, kept: bool = False) -> Args:
+    """The step's evaluated transforms; a retry has those of the first run.
+
+    `kept`: so has every later walk of the run. A script's are kept by its job anyway.
+    """
     transforms = step.module.transforms
 
     async def evaluated() -> dict[str, bytes]:
@@ -105,33 +122,33 @@ async def arguments(step: Step) -> Args:
     async def act() -> bytes:
         return compact_json({name: text.decode() for name, text in (await evaluated()).items()})
 
-    if not step.retries:
+    if not (kept or step.retries):
         return Args.of(await evaluated())
-    recalled = json.loads(await step.world.once(f"{step.base_path}/args", act))
+    recalled = json.loads(await _first_success(step, act))
     return Args.of({name: text.encode() for name, text in recalled.items()})
 
 
-async def _timeout(step: Step) -> float | None:
+async def _first_success(step: Step, act: Callable[[], Awaitable[bytes]]) -> bytes:
+    """What `act` gave in the first attempt in which it did not fail."""
+    for attempt in range(step.attempt):
+        with suppress(StepFailed):
+            return await replace(step, attempt=attempt).decided("args", act)
+    return await step.decided("args", act)
+
+
+async def _timeouts(step: Step, call: ScriptCall) -> tuple[float, ...]:
+    """The module's own time limit before what the script has."""
     transform = step.module.timeout
     if transform is None:
-        return None
+        return call.timeouts_s
     text = await step.view.value_of(transform)
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if text == b"null":
-        return None
+        return call.timeouts_s
     if not 0 < seconds < float("inf"):
         message = f"timeout: expected a positive number of seconds, found: {text.decode()[:100]}"
         raise StepFailed(failed(Reason.BAD_INPUT, message))
-    return seconds
-
-
-async def _failed_at_once(step: Step, call: ScriptCall, end: End) -> End:
-    """The job of a step whose arguments could not be made: it is there, and has failed."""
-
-    async def failure() -> End:
-        return end.of_step(step.module.id)
-
-    return await step.world.engine_job(call.place, Args.of({}), failure, call.kind)
+    return (seconds, *call.timeouts_s)

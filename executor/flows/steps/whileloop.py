@@ -6,7 +6,8 @@ from executor.errors import Reason
 from executor.flows.document import WhileLoop
 from executor.flows.step import Step
 from executor.flows.steps.forloop import breaks, iteration
-from executor.flows.values import End, Value, array_text, failed
+from executor.flows.steps.many import Many
+from executor.flows.values import End, failed
 
 
 async def whileloop(step: Step) -> End:
@@ -15,14 +16,14 @@ async def whileloop(step: Step) -> End:
     if not isinstance(loop, WhileLoop):
         raise AssertionError(f"BUG: {loop.type} is no while-loop")
     step.status.type, step.status.while_loop, step.status.items = "InProgress", True, ()
-    results: list[bytes] = []
+    results = Many(step)
     for index in range(step.world.iterations_max):
         step.status.iterator = {"index": index}
         end = await iteration(step, loop, index, str(index).encode(), own_results=False)
         if end.final or not (end.ok or loop.skip_failures):
             return End(end.value, ok=False, final=end.final, handled=end.handled, job=end.job)
-        results.append(await step.world.text(end.value))
+        await results.add(end)
         if end.stop is not None or await breaks(step, index, end, results):
-            return End(Value(array_text(results)), job=end.job)
+            return End(results.value, job=end.job)
     message = f"the loop has not stopped after {step.world.iterations_max} iterations (EXECUTOR_FLOW_ITERATIONS_MAX)"
     return failed(Reason.BAD_INPUT, message)

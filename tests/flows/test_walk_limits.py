@@ -1,0 +1,114 @@
+"""What keeps a flow within bounds: how deep flows call flows, how much a loop may gather."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from executor.settings import LimitBounds, WholeBound
+from tests.flows.running import (
+    Flows,
+    branchall,
+    branchone,
+    const,
+    echo,
+    fails,
+    forloop,
+    ident,
+    inner,
+    script,
+    stop,
+    types_of,
+    whileloop,
+)
+from tests.service import local_service
+
+pytestmark = pytest.mark.anyio
+
+RESULT_BYTES = 40_000
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Flows]:
+    """A service of small results."""
+    bound = WholeBound(default=RESULT_BYTES, maximum=RESULT_BYTES)
+    async with local_service(tmp_path, limits=LimitBounds(result_bytes=bound)) as service:
+        yield Flows(service)
+
+
+BIG = const("x", "x" * 15_000)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        forloop("m", [1, 2, 3, 4, 5], BIG),
+        forloop("m", [1, 2, 3, 4, 5], BIG, parallel=True),
+        whileloop("m", BIG, stop_after_if=stop("all_iters.length == 5")),
+        branchall("m", *[[BIG]] * 5),
+        branchall("m", *[[BIG]] * 5, parallel=False),
+    ],
+    ids=["loop", "parallel", "while", "branchall", "in turn"],
+)
+async def test_results_are_bounded_together(small: Flows, module: dict[str, Any]) -> None:
+    """As one result would be; it is an ordinary failure of the module, at once where that is possible."""
+    job = await small.run(module, failure_module=echo("failure", "[error.reason, error.step_id]"))
+    assert job["result"] == {"x": ["result_too_large", "m"]}
+    runs = (await small.runs_of(job))["x"]
+    assert runs == (
+        3 if module["value"]["type"] != "branchall" and not module["value"].get("parallel") else 5
+    )
+    assert "40000" in (await small.error(module))["message"]
+
+
+async def test_a_loop_of_many_big_results_holds_few_of_them(flows: Flows) -> None:
+    """Sixty iterations of 200 kB, a big array, and what looks at it."""
+    body = (const("a", "y" * 200_000), ident("b"))
+    loop = forloop("l", "Array(60)", *body, parallel=True)
+    assert await flows.result(loop, echo("n", "results.l.length")) == {"x": 60}
+
+
+async def test_flows_call_flows_as_deep_as_the_instance_says(flows: Flows) -> None:
+    """Through loops and branches too, where each level needs many of Python's; the deepest call fails."""
+    path = f"f/deep/x{uuid4().hex}"
+    again = inner("again", path, args={"n": "flow_input.n + 1"})
+    one = branchone("o", ("true", [forloop("l", [1], branchone("p", ("true", [again])))]))
+    await flows.store(path, one)
+    job = await flows.run(inner("first", path, args={"n": "1"}), timeout_s=60)
+    text = str(job["result"])
+    assert not job["success"]
+    assert "flows call flows over 50 levels deep (EXECUTOR_FLOW_DEPTH_MAX)" in text
+    assert "bad_input" in text
+    assert types_of(job) == {"first": "Failure"}
+
+
+async def test_an_inner_flow_that_cannot_begin_has_a_job_that_failed(flows: Flows) -> None:
+    """For a transform that fails, and a path with no flow; the outer failure module runs."""
+    path = f"f/inner/x{uuid4().hex}"
+    await flows.store(path, const("a", 1))
+    for module in (inner("i", path, args={"x": "missing_name"}), inner("i", path + "none")):
+        job = await flows.run(module, failure_module=echo("failure", "error.step_id"))
+        assert job["result"] == {"x": "i"}
+        made = next(inside for inside in await flows.jobs(job) if inside["flow_step_id"] == "i")
+        assert (made["job_kind"], made["success"], made["reason"]) == ("flow", False, "bad_input")
+        assert job["flow_status"]["modules"][0]["job"] == made["id"]
+
+
+async def test_an_inner_flows_preprocessor_is_never_applied(flows: Flows) -> None:
+    """Nor shown; its other handlers and settings are its own."""
+    path = f"f/inner/x{uuid4().hex}"
+    await flows.store(path, echo("a", "flow_input.n"), preprocessor_module=fails("preprocessor"))
+    job = await flows.run(inner("i", path, args={"n": "4"}, timeout=0.001))
+    assert job["result"] == {"x": 4}
+    inside = await flows.service.job(job["flow_status"]["modules"][0]["job"])
+    assert "preprocessor_module" not in inside["flow_status"]
+
+
+async def test_a_preprocessor_may_be_mocked(flows: Flows) -> None:
+    """Its settings are those of any module."""
+    mocked = script("preprocessor", {"result": 1}, mock={"enabled": True, "return_value": {"m": 1}})
+    assert await flows.result(echo("a", "flow_input"), preprocessor_module=mocked) == {"x": {"m": 1}}
