@@ -182,11 +182,20 @@ def test_arguments_of_all_kinds_arrive(tmp_path: Path) -> None:
 
 @contextmanager
 def begun(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
-    """`executor flow run`, in a process group of its own."""
+    """`executor flow run`, in a process group of its own, as a terminal's shell starts it.
+
+    What runs in the background of a script, perhaps these tests, was told to ignore SIGINT, and would
+    pass that on.
+    """
     command = [sys.executable, "-m", "executor", "flow", "run", *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
-    ) as running:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as running:
         try:
             yield running
         finally:
