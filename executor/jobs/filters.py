@@ -30,7 +30,7 @@ FILTERS: Mapping[str, Callable[[Any], Condition]] = {
     "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),
     "is_flow_step": lambda wanted: _is(jobs.c.step_id.is_not(None), wanted),
     "suspended": lambda wanted: _is(and_(jobs.c.suspend > 0, jobs.c.state != "completed"), wanted),
-    # Schedules are not part of this version: no job is of one.
+    # There are no schedules: no job is of one.
     "schedule_path": lambda _: false(),
     "has_null_parent": lambda wanted: _is(jobs.c.parent_job.is_(None), wanted),
     "script_path_exact": lambda path: jobs.c.path == path,
