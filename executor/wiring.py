@@ -42,6 +42,8 @@ from executor.workspace.workspaces import Workspaces
 
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
+KEEP_ALIVE_S = 75
+"""How long a client's connection may idle; longer than proxies keep theirs, so that they hang up first."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ class Service:
             host=self.settings.host,
             port=self.settings.port,
             log_level="warning",
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(self.settings.drain_s) + 1,
             lifespan="off",  # it would turn a wrong setting into a traceback; see Server.serve
             access_log=False,

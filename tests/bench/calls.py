@@ -1,0 +1,89 @@
+"""A client as lean as can be, so that what is measured is the service: one kept-alive connection each."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.acceptance.service import TOKEN
+
+
+class Caller:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        self._connection.connect()  # asyncio sets TCP_NODELAY on its side
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """The answer's body; raises AssertionError unless it is a success."""
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        self._connection.request("POST", f"/api/w/main/{path}", body, headers)
+        response = self._connection.getresponse()
+        answer = response.read()
+        assert response.status in (200, 201), answer[:500]
+        return answer
+
+    def run(self, body: bytes) -> float:
+        """Seconds of one script, from request to result."""
+        began = time.perf_counter()
+        self.post("jobs/run_wait_result/preview", body)
+        return time.perf_counter() - began
+
+    def flow(self, value: dict[str, Any]) -> float:
+        """Seconds of one flow."""
+        body = json.dumps({"value": value}).encode()
+        began = time.perf_counter()
+        self.post("jobs/run_wait_result/preview_flow", body)
+        return time.perf_counter() - began
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+def script(language: str, content: str, **more: Any) -> bytes:
+    """A request's body."""
+    return json.dumps({"language": language, "content": content, "args": {}, **more}).encode()
+
+
+def at_once(port: int, clients: int, act: Callable[[Caller], None]) -> float:
+    """Seconds until that many clients have each done it."""
+    callers = [Caller(port) for _ in range(clients)]
+    failed: list[BaseException] = []
+
+    def one(caller: Caller) -> None:
+        try:
+            act(caller)
+        except BaseException as error:  # noqa: BLE001 - told where it is waited for
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(caller,)) for caller in callers]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spent = time.perf_counter() - began
+    for caller in callers:
+        caller.close()
+    if failed:
+        raise failed[0]
+    return spent
+
+
+def sustained(port: int, clients: int, body: bytes, seconds: float) -> tuple[float, list[float]]:
+    """Jobs a second of so many clients that each send the next when the last has ended; and their times."""
+    times: list[float] = []
+    deadline = time.perf_counter() + seconds
+
+    def act(caller: Caller) -> None:
+        while time.perf_counter() < deadline:
+            times.append(caller.run(body))
+
+    spent = at_once(port, clients, act)
+    return len(times) / spent, times
