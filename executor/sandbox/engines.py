@@ -7,18 +7,18 @@ own, and what has none is docker's. What oci left is found and removed whatever 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from executor import telemetry
-from executor.errors import ConfigurationError, EngineError, EngineTransient
+from executor.errors import ConfigurationError, EngineError
 from executor.sandbox.docker import DockerEngine
 from executor.sandbox.engine import Bridge, Channel, Containers, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.oci.bundle import obstacle
 from executor.sandbox.oci.engine import MOUNTS, RUN, OciEngine
+from executor.sandbox.oci.namespaces import Namespaces
 from executor.sandbox.oci.probe import choose
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.references import Reference
@@ -55,7 +55,7 @@ class Engines:
         self._probe_image = probe_image
         self._namespaces = Namespaces(docker)
         self._roots = Roots(docker, run / MOUNTS, unpacked)
-        self._oci = OciEngine(self._roots, self._namespaces.of, run)
+        self._oci = OciEngine(self._roots, self._namespaces, run)
         self._decision = Decision(False, ("EXECUTOR_ENGINE=docker",)) if choice == "docker" else None
         self._deciding = asyncio.Lock()
         self._ours: set[str] = set()
@@ -211,52 +211,6 @@ class Engines:
                 if choice.runtime is not None:
                     await self._roots.sweep()
             return self._decision
-
-
-class Namespaces:
-    """Network namespaces of docker's containers, held open while others may want to join them."""
-
-    def __init__(self, docker: DockerEngine) -> None:
-        self._docker = docker
-        self._held: dict[str, int] = {}
-
-    async def of(self, name: str) -> int:
-        """A descriptor of the container's network namespace; raises EngineTransient if it does not run."""
-        if name not in self._held:
-            found = await self._docker.process(name)
-            opened = None if found is None else _open_network(*found)
-            if opened is None:
-                raise EngineTransient(f"the container {name}, whose network is to be joined, does not run")
-            if name in self._held:  # somebody else was as fast
-                os.close(opened)
-            else:
-                self._held[name] = opened
-        return self._held[name]
-
-    def forget(self, name: str) -> None:
-        """Let go of a container's namespace."""
-        if (descriptor := self._held.pop(name, None)) is not None:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Let go of all."""
-        for name in list(self._held):
-            self.forget(name)
-
-
-def _open_network(pid: int, container_id: str) -> int | None:
-    """The namespace of a process that is that container's, not of another one that has its number now."""
-    try:
-        process = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with open(os.open("cgroup", os.O_RDONLY, dir_fd=process), encoding="utf-8") as groups:
-                if container_id not in groups.read():
-                    return None
-            return os.open("ns/net", os.O_RDONLY, dir_fd=process)
-        finally:
-            os.close(process)
-    except OSError:
-        return None
 
 
 def _refusal(decision: Decision) -> str:

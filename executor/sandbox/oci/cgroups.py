@@ -169,9 +169,9 @@ class Cgroups:
 
 def _write(path: Path, value: int | str) -> None:
     """Write to a file of the kernel's, which must be there: one that is made by writing limits nothing."""
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
     try:
-        os.write(descriptor, str(value).encode())
+        os.write(descriptor, f"{value}\n".encode())
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, Seen
 from executor.sandbox.oci.bundle import Surroundings, config, obstacle
 from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.oci.channel import PipeChannel
+from executor.sandbox.oci.namespaces import Namespaces
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.oci.spawn import Called, Runtime, Spawner
 from executor.sandbox.spec import ContainerSpec, Hardening
@@ -36,18 +36,15 @@ JOINED = "container:"
 APPARMOR = "docker-default"
 APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 
-Network = Callable[[str], Awaitable[int]]
-"""A descriptor of the network namespace that the container of this name has; raises EngineError."""
-
 
 class OciEngine:
     """`executor.sandbox.engine.Containers` with an OCI runtime, on images that `roots` provides."""
 
     name = "oci"
 
-    def __init__(self, roots: Roots, network: Network, run: Path = RUN) -> None:
+    def __init__(self, roots: Roots, namespaces: Namespaces, run: Path = RUN) -> None:
         self._roots = roots
-        self._network = network
+        self._namespaces = namespaces
         self._run = run
         self._cgroups = Cgroups.of()
         self._spawner = Spawner()
@@ -131,28 +128,30 @@ class OciEngine:
 
     # ------------------------------------------------------------ one container
 
-    def _folder(self, name: str) -> Path:
-        return self._run / CONTAINERS / name
-
     async def _make(self, spec: ContainerSpec, runtime: Runtime) -> PipeChannel:
         root = await self._roots.of(spec.image)
-        joined = await self._joined(spec)
+        joined = spec.network.removeprefix(JOINED) if spec.network.startswith(JOINED) else None
+        network = None if joined is None else await self._namespaces.of(joined)
         around = Surroundings(
-            self._cgroups.path(spec.name), self._cgroups.limits_swap, joined, apparmor_profile()
+            self._cgroups.path(spec.name),
+            self._cgroups.limits_swap,
+            None if network is None else str(network.path),
+            apparmor_profile(),
         )
         try:
             self._write_bundle(spec, config(spec, root.image, root.path, around))
-            return await self._call(runtime, spec.name)
+            channel = await self._call(runtime, spec.name)
         except OSError as error:
             raise EngineTransient(f"the container {spec.name} cannot be started: {error}") from error
         finally:
             self._calls.pop(spec.name, None)
+        if joined is not None and network is not None and not network.is_alive:
+            channel.close()  # what it joined had nothing left to reach
+            await self._namespaces.gone(joined)
+        return channel
 
-    async def _joined(self, spec: ContainerSpec) -> str | None:
-        if not spec.network.startswith(JOINED):
-            return None
-        descriptor = await self._network(spec.network.removeprefix(JOINED))
-        return f"/proc/{os.getpid()}/fd/{descriptor}"
+    def _folder(self, name: str) -> Path:
+        return self._run / CONTAINERS / name
 
     def _write_bundle(self, spec: ContainerSpec, configuration: object) -> None:
         self._run.mkdir(mode=0o700, exist_ok=True)

@@ -204,6 +204,8 @@ def _dress(root: Path) -> None:
         if path.is_symlink() or not path.exists() or path.stat().st_size == 0:
             path.unlink(missing_ok=True)
             path.write_text(content, "ascii")
+    with suppress(FileExistsError):
+        (root / "etc" / "mtab").symlink_to("/proc/mounts")
 
 
 def _is_old(path: Path) -> bool:
