@@ -144,13 +144,11 @@ class Engines:
         why = f" ({'; '.join(decided.reasons)})" if decided.reasons else ""
         if not decided.is_fast:
             return replace(info, about=f"{docker}, cgroup v{info.cgroup_version}{why}")
-        version = self._oci.cgroups.shown
+        groups = self._oci.cgroups.shown
         about = (
-            f"oci with {self._oci.runtime} for our own images, {docker} for the rest, cgroup v{version}{why}"
+            f"oci with {self._oci.runtime} for our own images, {docker} for the rest, cgroup v{groups}{why}"
         )
-        return replace(
-            info, name=self._oci.name, runtime=self._oci.runtime, cgroup_version=version, about=about
-        )
+        return replace(info, about=about)
 
     async def has_image(self, tag: str) -> bool:
         """Whether docker has it."""

@@ -21,10 +21,11 @@ from executor.sandbox.oci import kernel
 from executor.sandbox.oci.probe import choose
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.spec import Bind, ContainerSpec
+from tests.engines import needs_root
 from tests.oci.conftest import Bench, everything, traces
 from tests.waiting import until
 
-pytestmark = [pytest.mark.engine, pytest.mark.anyio]
+pytestmark = [pytest.mark.engine, pytest.mark.anyio, needs_root]
 
 BIG = 50 * MIB
 
@@ -236,6 +237,7 @@ async def test_an_unpacked_image_does_as_well(bench: Bench, tmp_path: Path) -> N
     store = Elsewhere()
     look = "cd /; find etc usr/bin executor ! -type d -printf '%p %m %U %s %l\n' | sort"
     mounted = await bench.said("sh", "-c", look)
+    unpacked = ""
     for _ in range(2):
         bench.engine._roots = Roots(store, tmp_path / "mounts", tmp_path / "unpacked")
         unpacked = await bench.said("sh", "-c", look)
@@ -246,6 +248,7 @@ async def test_an_unpacked_image_does_as_well(bench: Bench, tmp_path: Path) -> N
 LEAVE = """
 import asyncio, sys
 from pathlib import Path
+from tests.engines import needs_root
 from tests.oci.conftest import Bench
 async def main(runtime, instance, folder):
     bench = Bench(Path(folder), runtime)

@@ -114,13 +114,7 @@ class OciEngine:
 
     async def containers(self, instance: str) -> list[Seen]:
         """Every container of the instance, dead or alive, also those of services that were killed."""
-        found = []
-        for owner in (self._run / CONTAINERS).glob(f"*/{OWNER}"):
-            with suppress(OSError, ValueError):  # it is being made, or goes, right now
-                labels = json.loads(owner.read_bytes())
-                if labels.get(LABEL) == instance:
-                    found.append(Seen(owner.parent.name, labels.get(LABEL_WORKER, "")))
-        return found
+        return left_by(instance, self._run)
 
     def close(self) -> None:
         """Give up the thread; containers are not touched."""
@@ -208,6 +202,17 @@ class OciEngine:
         for state in (self._run / STATES).glob(f"*/{name}"):
             shutil.rmtree(state, ignore_errors=True)
         shutil.rmtree(self._folder(name), ignore_errors=True)
+
+
+def left_by(instance: str, run: Path = RUN) -> list[Seen]:
+    """The containers that the folders below `run` tell of."""
+    found = []
+    for owner in (run / CONTAINERS).glob(f"*/{OWNER}"):
+        with suppress(OSError, ValueError):  # it is being made, or goes, right now
+            labels = json.loads(owner.read_bytes())
+            if labels.get(LABEL) == instance:
+                found.append(Seen(owner.parent.name, labels.get(LABEL_WORKER, "")))
+    return found
 
 
 def apparmor_profile(profiles: Path = APPARMOR_PROFILES) -> str | None:
