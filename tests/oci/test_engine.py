@@ -18,6 +18,7 @@ from executor.errors import EngineError, EngineTransient, ImageMissing
 from executor.sandbox.engine import Ended
 from executor.sandbox.hardening import MIB, harden_holder
 from executor.sandbox.oci import kernel
+from executor.sandbox.oci.bundle import MASKED
 from executor.sandbox.oci.probe import choose
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.spec import Bind, ContainerSpec
@@ -183,6 +184,51 @@ async def test_a_container_joins_the_network_of_one_of_docker_s(bench: Bench) ->
             await bench.said("true", network=network)
     finally:
         await bench.docker.remove(holder.name)
+
+
+WRITABLE = "find / -path /proc -prune -o \\( -type d -o -type f \\) -writable -print 2>/dev/null | sort"
+MOUNTS = "awk '{ print $5, $6 }' /proc/self/mountinfo"  # of two at one path the later one counts
+DEVICES = "cd /dev; find . ! -type l -printf '%P %y %m %U:%G\\n' | sort"
+PROC = "find /proc -maxdepth 2 ! -type c -writable -path '/proc/[a-z]*' ! -path '/proc/self*' ! -path '/proc/thread-self*' 2>/dev/null | sort"
+
+
+@pytest.mark.parametrize("look", [WRITABLE, DEVICES, PROC])
+async def test_what_a_script_can_write_is_what_it_can_on_docker(bench: Bench, look: str) -> None:
+    """To the last file and device."""
+    theirs = await on_docker(bench, look)
+    assert theirs
+    ours = (await bench.said("sh", "-c", look)).splitlines()
+    assert set(ours) - set(theirs.splitlines()) - set(MASKED) == set()
+
+
+async def test_what_is_mounted_is_mounted_as_on_docker(bench: Bench) -> None:
+    """With options at least as narrow; the files of the network are in the image's tree."""
+
+    def mounts(said: str) -> dict[str, set[str]]:
+        found = (line.split() for line in said.splitlines())
+        return {path: set(options.split(",")) - {"relatime"} for path, options in found}
+
+    theirs, ours = mounts(await on_docker(bench, MOUNTS)), mounts(await bench.said("sh", "-c", MOUNTS))
+    assert set(theirs) - set(ours) == {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+    for path in theirs.keys() & ours.keys() - set(MASKED):
+        # On the kernel's own file systems crun leaves out what means nothing there.
+        is_kernel_s = path.startswith(("/proc/", "/sys/"))
+        confining = {"ro"} if is_kernel_s else {"ro", "nosuid", "nodev", "noexec"}
+        assert theirs[path] & confining <= ours[path] & confining, path
+
+
+async def on_docker(bench: Bench, script: str) -> str:
+    """What the shell script prints in docker's container of the same spec."""
+    spec = bench.spec("sh", "-c", script)
+    try:
+        channel = await bench.docker.start(spec)
+        said = b""
+        while data := await channel.receive():
+            said += data
+        channel.close()
+        return said.decode()
+    finally:
+        await bench.docker.remove(spec.name)
 
 
 async def test_own_networks_are_empty_but_for_loopback(bench: Bench) -> None:

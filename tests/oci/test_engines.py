@@ -87,6 +87,7 @@ async def test_calls_by_name_find_containers_of_before_a_restart(bench: Bench) -
     """On either engine, whatever is chosen now."""
     before = bench.engines("auto")
     fast, slow = bench.spec(), bench.spec()
+    after = before
     kept = [await before.start(fast), await bench.engines("docker").start(slow)]
     for choice in ("auto", "docker"):
         after = bench.engines(choice)

@@ -177,7 +177,7 @@ def test_the_probe_complains_of_all_that_is_not_as_it_should_be() -> None:
     own = {kind: f"{kind}:[1]" for kind in ("mnt", "net", "pid", "ipc", "uts")}
     fine = {
         "Uid": "65532 65532 65532 65532", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1",
-        "Seccomp": "2", "root": "read-only", "tmp": "writable", "keys": "0", "pid1": "1",
+        "Seccomp": "2", "root": "read-only", "tmp": "writable", "sys": "read-only", "dev": "read-only", "keys": "0", "pid1": "1",
         **{kind: f"{kind}:[2]" for kind in own},
     }  # fmt: skip
     assert list(judge_inside(fine, own)) == []

@@ -21,10 +21,11 @@ class Other:
     def __init__(self) -> None:
         self.stdin, self._ours_in = os.pipe()
         self._ours_out, self.stdout = os.pipe()
-        self._open = {self.stdin, self.stdout}
+        self._ours_err, self.stderr = os.pipe()
+        self._open = {self.stdin, self.stdout, self.stderr}
 
     def channel(self) -> PipeChannel:
-        return PipeChannel(self._ours_in, self._ours_out)
+        return PipeChannel(self._ours_in, self._ours_out, self._ours_err)
 
     def close(self, descriptor: int) -> None:
         if descriptor in self._open:
@@ -36,8 +37,8 @@ class Other:
 def other() -> Iterator[Other]:
     made = Other()
     yield made
-    made.close(made.stdin)
-    made.close(made.stdout)
+    for descriptor in (made.stdin, made.stdout, made.stderr):
+        made.close(descriptor)
 
 
 async def test_the_end_of_the_stream_is_seen_at_once(other: Other) -> None:

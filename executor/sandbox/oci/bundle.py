@@ -27,6 +27,7 @@ MASKED = (
 )  # fmt: skip
 """What Docker masks, the later versions' additions included."""
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+CGROUPS = "/sys/fs/cgroup"
 SYSCTL = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 """Docker's, for a network namespace of the container's own."""
 
@@ -36,6 +37,8 @@ class Surroundings:
     """What a configuration needs to know of the host."""
 
     cgroup: str
+    trees: tuple[str, ...] = ()
+    """The names of version 1's trees of control groups."""
     limits_swap: bool = True
     network: str | None = None
     """A path of the network namespace to join; None: an empty one of its own."""
@@ -59,7 +62,9 @@ def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundin
             "cgroupsPath": around.cgroup,
             "resources": _resources(hard, around),
             "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READ_ONLY),
+            # Asked for as a mount option too; but crun keeps version 1's trees writable, in a
+            # directory in memory that is everybody's.
+            "readonlyPaths": [*READ_ONLY, CGROUPS, *(f"{CGROUPS}/{tree}" for tree in around.trees)],
             "seccomp": seccomp.profile(),
         },
     }
@@ -122,7 +127,7 @@ def _mounts(hard: Hardening) -> list[dict[str, Any]]:
             "/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
         ),
         _mount("/sys", "sysfs", *QUIET, "ro"),
-        _mount("/sys/fs/cgroup", "cgroup", *QUIET, "ro"),
+        _mount(CGROUPS, "cgroup", *QUIET, "ro"),
         _mount("/dev/mqueue", "mqueue", *QUIET),
         _mount("/dev/shm", "tmpfs", *QUIET, "mode=1777", f"size={hard.shm_bytes}"),
     ]

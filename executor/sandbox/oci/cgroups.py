@@ -50,6 +50,11 @@ class Cgroups:
         return "1, hybrid" if self.unified else str(self.version)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What version 1's trees are called; version 2's one tree has no name."""
+        return tuple(tree.name for tree in self.trees) if self.version == 1 else ()
+
+    @property
     def limits_swap(self) -> bool:
         """Whether a limit on swap can be set; a kernel may account for memory only."""
         memory = self._tree("memory")

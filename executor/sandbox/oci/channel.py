@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
+from executor import telemetry
 from executor.errors import EngineTransient
 
 READ_BYTES = 256 * 1024
+COMPLAINT_BYTES = 4096
 
 
 class PipeChannel:
-    """PID 1's stdin and stdout; the container alone holds their other ends."""
+    """PID 1's stdin and stdout; the container alone holds their other ends.
 
-    def __init__(self, stdin: int, stdout: int) -> None:
+    On its stderr PID 1 says something only when it is broken; the end of the pipe is kept so that it can.
+    """
+
+    def __init__(self, stdin: int, stdout: int, stderr: int) -> None:
         self._stdin = stdin
         self._stdout = stdout
+        self._stderr = stderr
         self._sending = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_closed = False
-        for descriptor in (stdin, stdout):
+        for descriptor in (stdin, stdout, stderr):
             os.set_blocking(descriptor, False)
 
     async def send(self, data: bytes) -> None:
@@ -61,8 +68,11 @@ class PipeChannel:
         loop.remove_writer(self._stdin)
         for waiting in self._waiting:
             _wake(waiting)
-        os.close(self._stdin)
-        os.close(self._stdout)
+        with suppress(OSError):
+            if said := os.read(self._stderr, COMPLAINT_BYTES):
+                telemetry.log.debug("a container complained", said=said.decode(errors="replace"))
+        for descriptor in (self._stdin, self._stdout, self._stderr):
+            os.close(descriptor)
 
     async def _until_readable(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.oci.channel import PipeChannel
 from executor.sandbox.oci.namespaces import Namespaces
 from executor.sandbox.oci.roots import Roots
-from executor.sandbox.oci.spawn import Called, Runtime, Spawner
+from executor.sandbox.oci.spawn import Called, Runtime, Spawner, Streams
 from executor.sandbox.spec import ContainerSpec, Hardening
 
 RUN = Path("/run/executor")
@@ -51,10 +52,12 @@ class OciEngine:
         self._making: dict[str, asyncio.Task[PipeChannel]] = {}
         self._calls: dict[str, Called] = {}
         self._used: Runtime | None = None
+        self._apparmor: str | None = None
 
     def use(self, runtime: Runtime) -> None:
         """Make containers with this runtime from now on."""
         self._used = runtime
+        self._apparmor = apparmor_profile()
 
     @property
     def runtime(self) -> str:
@@ -128,9 +131,10 @@ class OciEngine:
         network = None if joined is None else await self._namespaces.of(joined)
         around = Surroundings(
             self._cgroups.path(spec.name),
+            self._cgroups.names,
             self._cgroups.limits_swap,
             None if network is None else str(network.path),
-            apparmor_profile(),
+            self._apparmor,
         )
         try:
             self._write_bundle(spec, config(spec, root.image, root.path, around))
@@ -164,7 +168,7 @@ class OciEngine:
         )
         theirs, ours = _pipes()
         try:
-            called = self._calls[name] = await self._spawner.call(runtime, arguments, *theirs)
+            called = self._calls[name] = await self._spawner.call(runtime, arguments, theirs)
         except BaseException:
             _close(ours)
             raise
@@ -230,18 +234,20 @@ def _let_go(making: asyncio.Task[PipeChannel]) -> None:
         making.result().close()
 
 
-def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
-    """The container's (stdin, stdout), and our ends of the two."""
-    their_stdin, our_stdin = os.pipe()
+def _pipes() -> tuple[Streams, Streams]:
+    """The container's stdin, stdout and stderr, and our ends of the three."""
+    opened: list[int] = []
     try:
-        our_stdout, their_stdout = os.pipe()
+        for _ in range(3):
+            opened += os.pipe()
     except OSError:
-        _close((their_stdin, our_stdin))
+        _close(opened)
         raise
-    return (their_stdin, their_stdout), (our_stdin, our_stdout)
+    their_in, our_in, our_out, their_out, our_err, their_err = opened
+    return (their_in, their_out, their_err), (our_in, our_out, our_err)
 
 
-def _close(descriptors: tuple[int, ...]) -> None:
+def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 

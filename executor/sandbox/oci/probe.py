@@ -33,8 +33,8 @@ say() { printf '"%s":"%s",' "$1" "$2"; }
 printf '{'
 for key in Uid CapEff CapBnd NoNewPrivs Seccomp; do say "$key" "$(status $key)"; done
 for kind in mnt net pid ipc uts; do say "$kind" "$(readlink /proc/self/ns/$kind)"; done
-( : > /probe ) 2>/dev/null && say root writable || say root read-only
-( : > /tmp/probe ) 2>/dev/null && say tmp writable || say tmp read-only
+look() { ( : > "$2/probe" ) 2>/dev/null && say "$1" writable || say "$1" read-only; }
+look root ""; look tmp /tmp; look sys /sys/fs/cgroup; look dev /dev
 say keys "$(cat /proc/keys 2>/dev/null | wc -c)"
 printf '"pid1":"%s"}\n' "$$"
 read -r _
@@ -118,7 +118,7 @@ def judge_inside(seen: Mapping[str, Any], own: Mapping[str, str]) -> Iterator[st
     """What the container found that it was not meant to find."""
     expected = {
         "Uid": " ".join([str(JOB_UID)] * 4), "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1",
-        "Seccomp": "2", "root": "read-only", "tmp": "writable", "keys": "0", "pid1": "1",
+        "Seccomp": "2", "root": "read-only", "tmp": "writable", "sys": "read-only", "dev": "read-only", "keys": "0", "pid1": "1",
     }  # fmt: skip
     for name, value in expected.items():
         if seen.get(name) != value:

@@ -22,6 +22,9 @@ from executor.sandbox.oci import kernel
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+Streams = tuple[int, int, int]
+"""Descriptors of a stdin, a stdout and a stderr. Runtimes give them to the container's user: only pipes will do."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -67,11 +70,11 @@ class Spawner:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="oci-spawn")
 
-    async def call(self, runtime: Runtime, arguments: Sequence[str], stdin: int, stdout: int) -> Called:
+    async def call(self, runtime: Runtime, arguments: Sequence[str], streams: Streams) -> Called:
         """Start the runtime with these streams, which its container inherits; raises OSError."""
         argv = [runtime.program, *arguments]
         loop = asyncio.get_running_loop()
-        process = await loop.run_in_executor(self._thread, _start, runtime, argv, stdin, stdout)
+        process = await loop.run_in_executor(self._thread, _start, runtime, argv, streams)
         return Called(process)
 
     def close(self) -> None:
@@ -79,9 +82,9 @@ class Spawner:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(runtime: Runtime, argv: list[str], stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+def _start(runtime: Runtime, argv: list[str], streams: Streams) -> subprocess.Popen[bytes]:
     if not runtime.hidden:
-        return _spawn(argv, stdin, stdout)
+        return _spawn(argv, streams)
     outside = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
     try:
         kernel.leave_mounts()
@@ -89,14 +92,15 @@ def _start(runtime: Runtime, argv: list[str], stdin: int, stdout: int) -> subpro
             for path in runtime.hidden:
                 # Writable: the runtime makes folders there for groups that it takes for unlimited.
                 kernel.mount("tmpfs", path, "tmpfs", 0, "mode=755")
-            return _spawn(argv, stdin, stdout)
+            return _spawn(argv, streams)
         finally:
             kernel.enter_mounts(outside)
     finally:
         os.close(outside)
 
 
-def _spawn(argv: list[str], stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+def _spawn(argv: list[str], streams: Streams) -> subprocess.Popen[bytes]:
     """Popen without anything that would keep it from vfork: a fork copies the tables of a big process."""
     environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C"}
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, env=environment)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
