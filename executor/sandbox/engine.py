@@ -14,7 +14,7 @@ from executor.sandbox.references import Reference
 from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 LABEL = "executor"  # value: the instance
-LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools
+LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools | probe
 LABEL_WORKER = "executor.worker"  # the process that made the container
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from executor.sandbox.oci.engine import OciEngine
 from executor.sandbox.oci.spawn import Runtime
 from executor.sandbox.spec import ContainerSpec, Hardening, Tmpfs
 
+INSTANCE = "probe"
 PROBE_S = 30.0
 MEMORY_BYTES, PIDS, CPUS = 48 * MIB, 24, 0.5
 NAMESPACES = ("mnt", "net", "pid", "ipc", "uts")
@@ -68,6 +70,7 @@ async def choose(engine: OciEngine, image: str) -> Choice:
         return Choice(None, (f"it needs root, and this process runs as user {os.geteuid()}",))
     if not engine.cgroups.trees:
         return Choice(None, ("no control groups are mounted at /sys/fs/cgroup",))
+    await _remove_left(engine)
     obstacles = []
     if find_program("crun") is None:
         obstacles.append("crun is not installed (`executor setup` installs it)")
@@ -79,6 +82,14 @@ async def choose(engine: OciEngine, image: str) -> Choice:
     if len(obstacles) < 2:
         obstacles.append("neither crun nor runc works here")
     return Choice(None, tuple(obstacles))
+
+
+async def _remove_left(engine: OciEngine) -> None:
+    """Remove what processes that were killed in a trial have left."""
+    for seen in await engine.containers(INSTANCE):
+        if not Path(f"/proc/{seen.worker}").exists():
+            with suppress(EngineError):
+                await engine.remove(seen.name)
 
 
 async def _try(engine: OciEngine, image: str) -> list[str]:
@@ -171,5 +182,5 @@ def _spec(name: str, image: str) -> ContainerSpec:
         log_driver="none",
         seccomp="engine-default",
     )
-    labels = {LABEL: "probe", LABEL_ROLE: "probe", LABEL_WORKER: ""}
+    labels = {LABEL: INSTANCE, LABEL_ROLE: "probe", LABEL_WORKER: str(os.getpid())}
     return ContainerSpec(name, image, hardening, labels, entrypoint=("/bin/sh", "-c", SCRIPT))
