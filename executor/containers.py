@@ -6,18 +6,20 @@ Apart from `wiring`, so that running one script needs neither the database nor H
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from executor import datadir
 from executor.runtimes import Runtime, Runtimes
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Engine
+from executor.sandbox.engines import Engines
 from executor.sandbox.firewall import Surroundings
 from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
@@ -31,13 +33,17 @@ from executor.sandbox.sharedvolume import EngineSight, EngineVolume
 from executor.sandbox.tools import Tools, labels
 from executor.settings import Settings
 
-HOLDER_LANGUAGE = "bash"
-"""Whose image a container has that only holds a volume: the smallest one."""
+HOLDER_LANGUAGE = PROBE_LANGUAGE = "bash"
+"""Whose image a container has that only holds a volume, or tries an engine: the smallest one."""
 
 
 def host_kinds(_: str) -> Sequence[Kind]:
     """Shared directories that need no engine."""
     return Ext4(), HostTmpfs()
+
+
+async def nothing_to_settle() -> None:
+    """For an engine that needs no trial."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Parts:
     """The ways to make shared directories for an instance, the best first."""
     holder: HolderParts | None = None
     """None: languages with egress cannot run."""
+    settle: Callable[[], Awaitable[None]] = nothing_to_settle
+    """Finds out which engine works here, once; raises ConfigurationError if none does as it was asked for."""
     allowed: Sequence[str] = ("*",)
     """Patterns of the images that scripts may name."""
     pull: PullPolicy = "missing"
@@ -65,7 +73,7 @@ class HolderParts:
 
 
 def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
-    """The docker engine and our own images."""
+    """The engines of this host and our own images."""
 
     def image_tag(runtime: Runtime | str) -> str:
         with closing(Images(settings.base_image, runtimes)) as images:
@@ -78,8 +86,18 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
 
     look = partial(look_around, service_port=settings.port, dns=settings.resolvers)
     holders = HolderParts(partial(image_tag, HOLDER), look, settings.network_ipv6)
-    engine = DockerEngine(threads=settings.concurrency + 4, registry_config=settings.registry_config)
-    return Parts(engine, image_tag, shared_kinds, holders, settings.images.split(","), settings.pull)
+    docker = DockerEngine(threads=settings.concurrency + 4, registry_config=settings.registry_config)
+    smallest = runtimes.find(PROBE_LANGUAGE) or next(iter(runtimes))
+    engine = Engines(docker, settings.engine, partial(image_tag, smallest), datadir.roots(settings))
+    return Parts(
+        engine,
+        image_tag,
+        shared_kinds,
+        holders,
+        engine.settle,
+        allowed=settings.images.split(","),
+        pull=settings.pull,
+    )
 
 
 class ImageTags:

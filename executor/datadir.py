@@ -43,6 +43,11 @@ def tools(settings: Settings) -> Path:
     return settings.data_dir / "tools"
 
 
+def roots(settings: Settings) -> Path:
+    """Where images are unpacked for the oci engine, if Docker's layers cannot be mounted."""
+    return settings.data_dir / "roots"
+
+
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the directory for one service; raises ConfigurationError if another one has it."""

@@ -90,7 +90,11 @@ class Settings(BaseSettings):
         description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME` (13 or newer); default: SQLite in the data directory",
     )
     token: str | None = Field(None, description="admin token; generated into the data directory if unset")
-    engine: Literal["auto", "docker"] = Field("auto", description="container engine to use")
+    engine: Literal["auto", "docker", "oci"] = Field(
+        "auto",
+        description="what makes the containers of our own images: `oci` calls crun or runc directly, `docker` the "
+        "Docker engine, `auto` takes oci where it works; other images always run on docker",
+    )
     concurrency: PositiveInt = Field(
         max(4, 2 * (os.cpu_count() or 1)), description="containers that may run at once"
     )

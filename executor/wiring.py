@@ -102,6 +102,7 @@ class Service:
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
+            await parts.settle()
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
             sandbox = make_sandbox(
@@ -289,7 +290,7 @@ async def _check(name: str, look: Callable[[], Awaitable[tuple[bool, str]]]) -> 
 
 async def _engine(engine: Engine) -> tuple[bool, str]:
     info = await engine.info()
-    return True, f"{info.name} {info.version}, {info.runtime}, cgroup v{info.cgroup_version}"
+    return True, info.about or f"{info.name} {info.version}, {info.runtime}, cgroup v{info.cgroup_version}"
 
 
 async def _database(database: Database) -> tuple[bool, str]:

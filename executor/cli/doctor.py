@@ -19,7 +19,7 @@ from executor.cli.examples import ARGS, content_of
 from executor.cli.process import own_worker_id
 from executor.cli.screen import out
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared
-from executor.errors import EngineError, ExecutorError, Reason
+from executor.errors import ConfigurationError, EngineError, ExecutorError, Reason
 from executor.flows.expressions.places import Place
 from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionFailed
@@ -87,8 +87,11 @@ async def _examine(settings: Settings) -> list[Finding]:
     parts = docker_parts(settings, runtimes)
     try:
         info = await parts.engine.info()
+        await parts.settle()
     except EngineError as error:
         return [*findings, Finding("engine", False, str(error), "run `executor setup` as root")]
+    except ConfigurationError as error:
+        return [*findings, Finding("engine", False, str(error), "set EXECUTOR_ENGINE=auto")]
     try:
         with tempfile.TemporaryDirectory(prefix="executor-doctor-") as folder:
             Path(folder).chmod(0o711)
@@ -131,7 +134,8 @@ def _engine(info: EngineInfo) -> list[Finding]:
         Finding(
             "engine",
             True,
-            f"{info.name} {info.version}, runtime {info.runtime}, cgroup v{info.cgroup_version}",
+            info.about
+            or f"{info.name} {info.version}, runtime {info.runtime}, cgroup v{info.cgroup_version}",
         ),
         Finding(
             "engine's seccomp",
@@ -280,7 +284,7 @@ async def _egress(settings: Settings, sandbox: Sandbox) -> list[Finding]:
     """Whether a holder can be made, with rules in force, and what the instance opens by default."""
     egress = sandbox.egress
     if egress is None:
-        raise AssertionError("BUG: a sandbox of the docker engine has egress")
+        raise AssertionError("BUG: a sandbox on this host's engines has egress")
     tag = await egress.image_tag()
     if not await sandbox.engine.has_image(tag):
         return [Finding("image holder", False, f"{tag} is missing", "run `executor images build`")]

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from executor.cli.screen import err, out, step
 from executor.errors import ConfigurationError
-from executor.host import ensure_engine
+from executor.host import ensure_engine, ensure_runtime
 from executor.runtimes import scan
 from executor.sandbox.images import Images
 from executor.sandbox.images import Progress as BuildProgress
@@ -26,6 +26,8 @@ def setup() -> None:
     settings = load()
     info = ensure_engine(step)
     step(f"Docker engine {info.version} answers at {info.address}")
+    if settings.engine != "docker":
+        ensure_runtime(step)
     build_missing(settings, None)
 
 

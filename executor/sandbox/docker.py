@@ -28,9 +28,9 @@ from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
 from executor.sandbox import dockerimages
 from executor.sandbox.dockerspec import container_config
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
+from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +93,18 @@ class DockerEngine:
         """Delete the container, killing it if it runs."""
         await self._call(self._remove, name)
 
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Other limits for a running container."""
+        return await self._call(self._update, name, hardening)
+
+    def maker(self, name: str) -> Maker:
+        """It makes them all itself."""
+        return Maker(self.name, self.runtime)
+
+    async def process(self, name: str) -> tuple[int, str] | None:
+        """A running container's PID 1 as the host numbers it, and the container's id."""
+        return await self._call(self._process, name)
+
     async def containers(self, instance: str) -> list[Seen]:
         """Every container of the instance."""
         return await self._call(self._list, instance)
@@ -137,6 +149,14 @@ class DockerEngine:
             await asyncio.get_running_loop().run_in_executor(self._pulls, work)
         finally:
             given_up.set()
+
+    async def pin(self, image_id: str, name: str) -> None:
+        """Keep an image's layers until `remove(name)`."""
+        await self._call(dockerimages.pin, self._api(), image_id, name)
+
+    async def unpack(self, image_id: str, folder: Path) -> None:
+        """Write an image's whole tree into an empty folder."""
+        await self._call(dockerimages.unpack, self._api(), image_id, folder, retry=False)
 
     async def files(self, spec: ContainerSpec, path: str) -> bytes:
         """Make a container and read what lies in it."""
@@ -220,6 +240,30 @@ class DockerEngine:
             if error.status_code == 409:  # its removal is already under way
                 raise EngineTransient(str(error)) from error
             raise
+
+    def _update(self, name: str, hard: Hardening) -> bool:
+        limits = {
+            "Memory": hard.memory_bytes,
+            "MemorySwap": hard.memory_bytes + hard.swap_bytes,
+            "NanoCpus": int(hard.cpus * 1_000_000_000),
+            "PidsLimit": hard.pids,
+        }
+        api = self._api()
+        # The SDK's own call knows neither NanoCpus nor PidsLimit.
+        answer = api._post_json(api._url("/containers/{0}/update", name), data=limits)
+        try:
+            api._raise_for_status(answer)
+        except APIError as error:
+            telemetry.log.info("limits could not be changed", container=name, error=str(error))
+            return False
+        return True
+
+    def _process(self, name: str) -> tuple[int, str] | None:
+        try:
+            seen = self._api().inspect_container(name)
+        except NotFound:
+            return None
+        return (int(seen["State"]["Pid"]), str(seen["Id"])) if seen["State"]["Running"] else None
 
     def _list(self, instance: str) -> list[Seen]:
         found = self._api().containers(all=True, filters={"label": f"{LABEL}={instance}"})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from executor.sandbox.spec import ImageSeen
 CONNECT_S = 10
 SILENCE_S = 120
 """How long the engine may say nothing while it pulls."""
+LABEL_IMAGE = "executor.image"
+LABEL_PIN = "executor.root"
+"""Not the label of an instance's containers: an image's root belongs to the host."""
 FILES_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -32,7 +38,68 @@ def seen(image: Mapping[str, Any]) -> ImageSeen:
         user=str(config.get("User") or ""),
         folder=str(config.get("WorkingDir") or ""),
         volumes=tuple(sorted(config.get("Volumes") or ())),
+        environment=tuple(config.get("Env") or ()),
+        is_ours=LABEL_IMAGE in (config.get("Labels") or {}),
+        layers=layers(image.get("GraphDriver") or {}),
     )
+
+
+def layers(driver: Mapping[str, Any]) -> tuple[str, ...]:
+    """An image's overlay2 layers, topmost first, by the short names that Docker has for them.
+
+    All of them must fit into one page of mount options.
+    """
+    data = driver.get("Data") or {}
+    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
+        return ()
+    folders = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
+    return tuple(map(_short, map(Path, folders)))
+
+
+def _short(layer: Path) -> str:
+    """`l/NAME` beside the layers, if we can read what its name is."""
+    try:
+        name = (layer.parent / "link").read_text("ascii").strip()
+    except OSError:
+        return str(layer)
+    return str(layer.parent.parent / "l" / name)
+
+
+def pin(api: Any, image_id: str, name: str) -> None:
+    """Make a container that is never started, so that the image's layers stay; it may be there already."""
+    config = api.create_container_config(
+        image=image_id,
+        command=["true"],
+        labels={LABEL_PIN: image_id},
+        host_config=api.create_host_config(network_mode="none"),
+    )
+    try:
+        api.create_container_from_config(config, name=name)
+    except APIError as error:
+        if error.status_code != 409:
+            raise
+
+
+def unpack(api: Any, image_id: str, folder: Path) -> None:
+    """Write the image's tree, owners and modes included, into a folder; raises EngineError."""
+    name = f"executor-unpack-{uuid.uuid4()}"
+    pin(api, image_id, name)
+    argv = ["tar", "--extract", "--numeric-owner", "--same-permissions", f"--directory={folder}"]
+    try:
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
+            if tar.stdin is None or tar.stderr is None:
+                raise AssertionError("BUG: tar was started with pipes")
+            with suppress(BrokenPipeError):  # then it has said why
+                for piece in api.export(name):
+                    tar.stdin.write(piece)
+                tar.stdin.close()
+            said = tar.stderr.read().decode(errors="replace").strip()
+        if tar.returncode != 0:
+            raise EngineError(f"tar: {said[-500:] or f'exit status {tar.returncode}'}")
+    except OSError as error:
+        raise EngineError(f"tar cannot be run: {error}") from error
+    finally:
+        api.remove_container(name, force=True, v=True)
 
 
 def pull(api: Any, reference: Reference, registry_config: Path | None, given_up: threading.Event) -> None:

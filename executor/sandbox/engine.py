@@ -1,6 +1,7 @@
 """The seam between a run and whatever makes containers.
 
-The docker engine and the fake implement it; the rest of `sandbox` knows nothing of either.
+The docker engine, `Engines` (docker, and oci for our own images) and the fake implement it; the rest
+of `sandbox` knows nothing of them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 LABEL = "executor"  # value: the instance
-LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools
+LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools | probe
 LABEL_WORKER = "executor.worker"  # the process that made the container
 
 
@@ -23,6 +24,14 @@ class Ended:
 
     oom_killed: bool
     running: bool
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The engine and the OCI runtime behind a container, by their names."""
+
+    engine: str
+    runtime: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class EngineInfo:
     storage: str = "unknown"
     bounds_root: bool = False
     """Whether it may be able to give a container a writable root of a certain size."""
+    about: str = ""
+    """Which engine is used for what, and why not a better one."""
 
 
 class Channel(Protocol):
@@ -68,7 +79,7 @@ class Channel(Protocol):
         """Let go of the stream; the container's stdin ends."""
 
 
-class Engine(Protocol):
+class Containers(Protocol):
     """Makes containers and gets rid of them.
 
     For each container, in order: start, talk on the channel, remove. `kill` and `remove` may be
@@ -97,8 +108,24 @@ class Engine(Protocol):
     async def remove(self, name: str) -> None:
         """Kill the container if need be and delete it."""
 
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Give a running container this one's memory, cpu and pids limits; False where that cannot be done.
+
+        After False some of the limits may have changed: the container is fit for nothing but removal.
+        """
+
     async def containers(self, instance: str) -> list[Seen]:
         """Every container, running or not, that carries the instance's label."""
+
+    def close(self) -> None:
+        """Give up connections and threads."""
+
+
+class Engine(Containers, Protocol):
+    """Containers of any image, and all that is around them: images and networks."""
+
+    def maker(self, name: str) -> Maker:
+        """What makes, or made, the container of this name."""
 
     async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
         """Make a bridge of this name, on which containers do not reach each other; an existing one is taken."""
@@ -123,6 +150,3 @@ class Engine(Protocol):
 
     async def files(self, spec: ContainerSpec, path: str) -> bytes:
         """What the image of `spec` has at `path`, as a tar; makes that container, and never starts it."""
-
-    def close(self) -> None:
-        """Give up connections and threads."""

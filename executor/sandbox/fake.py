@@ -23,14 +23,14 @@ import json
 import tarfile
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.errors import EngineError, EngineTransient, ImageMissing, PullFailed
-from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
+from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 
 @dataclass
@@ -237,6 +237,18 @@ class FakeEngine:
         await self.kill(name)
         self.living.pop(name, None)
         self._removed.set()
+
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Note the new limits; a container that has ended takes none."""
+        container = self.living.get(name)
+        if container is None or container.task is None or container.task.done():
+            return False
+        container.spec = replace(container.spec, hardening=hardening)
+        return True
+
+    def maker(self, name: str) -> Maker:
+        """It makes them all itself."""
+        return Maker(self.name, self.runtime)
 
     def _check_network(self, network: str) -> None:
         joined = self.living.get(network.removeprefix("container:"))

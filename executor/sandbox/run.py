@@ -225,7 +225,9 @@ class Sandbox:
                 if place.is_foreign and out_of_memory(account):
                     return judge(account)
                 return _unfit(place, error)
-            telemetry.start_seconds.labels(self.engine.name).observe(time.monotonic() - began)
+            telemetry.start_seconds.labels(self.engine.maker(spec.name).engine).observe(
+                time.monotonic() - began
+            )
             if order.listener.claimed is not None:
                 await order.listener.claimed(self._isolation(spec, place, joined))
             await channel.send(order.job_line())
@@ -285,10 +287,11 @@ class Sandbox:
 
     def _isolation(self, spec: ContainerSpec, place: Place, joined: Joined) -> Isolation:
         hard = spec.hardening
+        made_by = self.engine.maker(spec.name)
         return Isolation(
-            engine=self.engine.name,
+            engine=made_by.engine,
             image=place.shown,
-            runtime=self.engine.runtime,
+            runtime=made_by.runtime,
             network=hard.network,
             user=hard.user or f"{hard.uid}:{hard.gid}",
             capabilities=hard.capabilities,

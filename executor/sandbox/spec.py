@@ -91,6 +91,11 @@ class ImageSeen:
     user: str = ""
     folder: str = ""
     volumes: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    is_ours: bool = False
+    """Whether it was built by us, as far as its label says; only ever asked of images named by us."""
+    layers: tuple[str, ...] = ()
+    """Its layers as directories for an overlay mount, topmost first; empty if the engine has others."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import docker
 import httpx
 
 from executor.sandbox.engine import LABEL
+from executor.sandbox.oci.engine import left_by
 
 TOKEN = "acceptance-token"
 READY_S = 60
@@ -148,11 +149,12 @@ class RealService:
     # ------------------------------------------------------------ what is left
 
     def containers(self) -> list[str]:
-        """Names of all containers of this service, running or not."""
+        """Names of all containers of this service on any engine, running or not."""
         client = docker.from_env()
         try:
             found = client.api.containers(all=True, filters={"label": f"{LABEL}={self.instance}"})
-            return [container["Names"][0] for container in found]
+            names = [container["Names"][0] for container in found]
+            return names + [f"/{seen.name}" for seen in left_by(self.instance)]
         finally:
             client.close()
 

@@ -47,8 +47,9 @@ class Servers:
 
 @asynccontextmanager
 async def sandbox(settings: Settings, runtimes: Runtimes, folder: Path) -> AsyncIterator[Sandbox]:
-    """A sandbox on the Docker engine; its containers are gone at the end."""
+    """A sandbox on the engine that the settings name; its containers are gone at the end."""
     parts = docker_parts(settings, runtimes)
+    await parts.settle()
     folder.chmod(0o711)
     made = make_sandbox(parts, folder, f"test-{uuid.uuid4()}", "test")
     try:

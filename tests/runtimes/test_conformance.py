@@ -1,4 +1,4 @@
-"""Every language answers its conformance cases, in real containers."""
+"""Every language answers its conformance cases, in real containers, on both engines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 
 from executor.runtimes import scan
 from executor.settings import load
+from tests.engines import BOTH
 from tests.runtimes.bench import Servers, ask, sandbox
 from tests.runtimes.cases import Case, answered, wrong
 from tests.runtimes.judge import complaints
 
 RUNTIMES = scan()
-SETTINGS = load()
+ENGINES = {engine: load(engine=engine) for engine in ("docker", "oci")}
 CASES = [case for runtime in RUNTIMES for case in answered(runtime)]
 
 
@@ -27,13 +28,16 @@ def servers() -> Iterator[Servers]:
 
 @pytest.mark.engine
 @pytest.mark.anyio
+@pytest.mark.parametrize("engine", BOTH)
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-async def test_case(case: Case, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script ends as its case expects."""
+async def test_case(
+    case: Case, engine: str, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script ends as its case expects, whatever makes its container."""
     monkeypatch.setenv("EXECUTOR_CONFORMANCE_MARK", "visible")
     server = servers.of(case.runtime.name)
-    async with sandbox(SETTINGS, RUNTIMES, tmp_path) as made:
-        seen = await ask(made, case, SETTINGS, server)
+    async with sandbox(ENGINES[engine], RUNTIMES, tmp_path) as made:
+        seen = await ask(made, case, ENGINES[engine], server)
     assert complaints(case, seen) == []
 
 

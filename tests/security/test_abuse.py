@@ -1,10 +1,11 @@
-"""Scripts that misbehave, from the shared abuse kit, against a real service with real containers."""
+"""Scripts that misbehave, from the shared abuse kit, against a real service with real containers of either engine."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,21 +17,30 @@ from executor.sandbox.images import Images
 from executor.settings import load
 from tests.acceptance.service import TOKEN, RealService
 from tests.docs import ROOT
+from tests.engines import BOTH
 from tests.servers.database import DatabaseServer
 
 pytestmark = pytest.mark.engine
 
 KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
 CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
+LEAVE_S = 15
 HOLDERS = "1"
 """What may still run after the last job: the container that holds the workspace's network."""
 
 
-@pytest.fixture
-def guarded(tmp_path: Path, postgresql_server: DatabaseServer) -> Iterator[RealService]:
+@pytest.fixture(params=BOTH)
+def guarded(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql_server: DatabaseServer
+) -> Iterator[RealService]:
     """A service whose environment holds the secret that no script may find; SQL reaches its server only."""
     reach = f"{postgresql_server.host}:{postgresql_server.port}"
-    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE", EXECUTOR_NETWORKS=reach)
+    service = RealService(
+        tmp_path / "data",
+        X_SECRET="CANARY-7f3a-SERVICE",
+        EXECUTOR_NETWORKS=reach,
+        EXECUTOR_ENGINE=request.param,
+    )
     service.folder.mkdir()
     service.start()
     yield service
@@ -53,3 +63,12 @@ def test_misbehaving_scripts_hurt_nothing(guarded: RealService, postgresql_serve
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("FAIL")] == []
     assert sum(line.startswith("PASS") for line in lines) > 50, done.stdout + done.stderr
+    deadline = time.monotonic() + LEAVE_S
+    while (left := own(guarded.containers())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == [], "the kit sees docker's containers only"
+
+
+def own(containers: list[str]) -> list[str]:
+    """Those of jobs."""
+    return [name for name in containers if not name.startswith("/executor-holder-")]

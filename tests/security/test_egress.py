@@ -17,6 +17,7 @@ from executor.errors import EngineTransient
 from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge
+from executor.sandbox.engines import EngineChoice
 from executor.sandbox.firewall import Surroundings
 from executor.sandbox.hardening import harden
 from executor.sandbox.hostnet import look_around, own_addresses
@@ -24,6 +25,7 @@ from executor.sandbox.run import Cancellation, Listener, Order
 from executor.sandbox.spec import ContainerSpec
 from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings
+from tests.engines import BOTH
 from tests.security.hostile import HOSTILE
 from tests.security.network import (
     CONNECT,
@@ -53,12 +55,14 @@ def languages(tmp_path_factory: pytest.TempPathFactory) -> Runtimes:
 class Bench:
     """A sandbox of its own instance, on the real engine."""
 
-    def __init__(self, folder: Path, languages: Runtimes, *, ipv6: bool = False) -> None:
+    def __init__(
+        self, folder: Path, languages: Runtimes, *, ipv6: bool = False, engine: EngineChoice = "auto"
+    ) -> None:
         self.instance = f"test-{uuid.uuid4()}"
         self.runtime = languages.by_name["python3"]
         self.service_port: int | None = None
         self.dns: Callable[[Bridge], tuple[str, ...]] = lambda _: ()
-        parts = docker_parts(Settings(), languages)
+        parts = docker_parts(Settings(engine=engine), languages)
         assert parts.holder is not None
         own = HolderParts(parts.holder.image_tag, self._look_around, ipv6)
         self.engine = parts.engine
@@ -118,9 +122,10 @@ class Bench:
             return joined.network.removeprefix("container:")
 
 
-@pytest.fixture
-async def bench(tmp_path: Path, languages: Runtimes) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path, languages)
+@pytest.fixture(params=BOTH)
+async def bench(tmp_path: Path, languages: Runtimes, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    """One on each engine; holders are docker's either way."""
+    made = Bench(tmp_path, languages, engine=request.param)
     yield made
     await made.sandbox.close(20)
     left = await made.engine.containers(made.instance) + await made.engine.networks(made.instance)

@@ -350,3 +350,28 @@ def test_failed_installation_says_what_apt_said(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(EngineError, match="E: no such package") as caught:
         debian.apt_install(["nonesuch"], lambda line: None)
     assert "apt-get install -y --no-install-recommends nonesuch" in str(caught.value)
+
+
+def test_crun_that_is_there_is_left_alone(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it comes from; nothing is asked of the packages."""
+    program = tmp_path / "crun"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines: list[str] = []
+    host.ensure_runtime(lines.append, places)
+    assert lines == []
+
+
+def test_where_crun_cannot_be_installed_set_up_goes_on(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what would help, once."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "SYSTEM_PATH", str(tmp_path))
+    places.os_release.write_text("ID=fedora\n")
+    lines: list[str] = []
+    host.ensure_runtime(lines.append, places)
+    (line,) = lines
+    assert "crun is not installed" in line
