@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
 from executor.sandbox.images import HOLDER, Images
 from executor.sandbox.places import Places
+from executor.sandbox.pool import Bounds, Pool
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size
@@ -111,11 +112,13 @@ def make_sandbox(
     worker: str,
     programs: Programs | None = None,
     tools: Path | None = None,
+    pool: Bounds | None = None,
 ) -> Sandbox:
     """A sandbox on these parts whose containers carry the instance's and the worker's label.
 
     Without `programs` every script is compiled anew. In `tools` is kept what images that are not ours
-    need; without it, in `folder`, which goes with its owner.
+    need; without it, in `folder`, which goes with its owner. Without `pool` no container ever waits;
+    with it, `Sandbox.pool` is to be started.
     """
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
@@ -135,7 +138,13 @@ def make_sandbox(
     kept.sweep()
     foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
     places = Places(parts.engine, tags.tag, foreign, kept)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+    sandbox = Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+    if pool is None or not pool.count:
+        return sandbox
+    waiting = Pool(parts.engine, cleanup, sandbox.own, pool)
+    if egress is not None:
+        egress.on_drop = waiting.drop_network
+    return replace(sandbox, pool=waiting)
 
 
 def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:

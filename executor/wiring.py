@@ -25,18 +25,21 @@ from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.compiling import order_of
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
+from executor.sandbox.pool import Bounds
 from executor.sandbox.programs import Programs
-from executor.sandbox.run import Sandbox
+from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import SharedDirectories
+from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings
 from executor.storage.database import Database
 from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
 from executor.workspace.library import Library
-from executor.workspace.workspaces import Workspaces
+from executor.workspace.workspaces import DEFAULT, Workspaces
 
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
@@ -102,6 +105,7 @@ class Service:
                 str(uuid.uuid4()),
                 programs,
                 datadir.tools(settings),
+                Bounds.of_host(settings.pool_max, settings.pool_memory_share),
             )
             sandbox.cleanup.sweep_folders()
             shared = self.shared = make_shared(
@@ -122,6 +126,7 @@ class Service:
                 asyncio.create_task(worker.work()),
                 asyncio.create_task(walker.work()),
                 asyncio.create_task(reap(sandbox.cleanup)),
+                asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
             ]
             stack.push_async_callback(shared.settle, SETTLE_S)
             stack.push_async_callback(sandbox.close, SETTLE_S)
@@ -245,6 +250,22 @@ async def reap(cleanup: Cleanup) -> None:
         except ExecutorError as error:
             telemetry.log.warning("containers could not be listed", error=str(error))
         await asyncio.sleep(REAP_EVERY_S)
+
+
+async def warm(sandbox: Sandbox, runtimes: Runtimes, workspaces: Workspaces) -> None:
+    """Fill the pool: first one container of each language whose image is there, for the default limits."""
+    if sandbox.pool is None:
+        return
+    limits = resolve_limits({}, workspaces.bounds(DEFAULT))
+    for runtime in runtimes:
+        order = Order("", runtime, Script(runtime.name, ""), limits, Cancellation(0))
+        try:
+            await sandbox.warm(order)
+            if runtime.compiler is not None:
+                await sandbox.warm(order_of(order, Listener()))
+        except ExecutorError as error:
+            telemetry.log.warning("a language cannot wait booted", language=runtime.name, error=str(error))
+    sandbox.pool.start()
 
 
 async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk: Desk) -> list[Check]:

@@ -27,10 +27,10 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
 from executor.sandbox import dockerimages
-from executor.sandbox.dockerspec import container_config
+from executor.sandbox.dockerspec import container_config, updated_limits
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,6 +79,15 @@ class DockerEngine:
             raw.close()
             raise
         return await DockerChannel.over(raw)
+
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Change a running container's memory, cpus and pids."""
+        try:
+            await self._call(self._update, name, hardening, retry=False)
+        except EngineError as error:
+            telemetry.log.info("the engine did not change a container's limits", error=str(error))
+            return False
+        return True
 
     async def ended(self, name: str) -> Ended:
         """Why a container's stream may have ended."""
@@ -196,6 +205,11 @@ class DockerEngine:
 
     def _start(self, name: str) -> None:
         self._api().start(name)
+
+    def _update(self, name: str, hardening: Hardening) -> None:
+        api = self._api()  # whose own update_container does not know all of these
+        url = api._url("/containers/{0}/update", name)
+        api._raise_for_status(api._post_json(url, data=updated_limits(hardening)))
 
     def _state(self, name: str) -> dict[str, Any]:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 LABEL = "executor"  # value: the instance
 LABEL_ROLE = "executor.role"  # job | pool | holder | compile | tools
@@ -87,6 +87,12 @@ class Engine(Protocol):
 
     async def start(self, spec: ContainerSpec) -> Channel:
         """Create the container, attach to it, start it. Raises ImageMissing, EngineTransient, EngineError."""
+
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Give a running container the memory, cpus and pids of `hardening`; False: the engine cannot.
+
+        After False, or an error, nobody knows which of them it has.
+        """
 
     async def ended(self, name: str) -> Ended:
         """Why a container's stream may have ended."""

@@ -23,14 +23,14 @@ import json
 import tarfile
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.errors import EngineError, EngineTransient, ImageMissing, PullFailed
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge, Ended, EngineInfo, Seen
 from executor.sandbox.frames import RESULT_PREFIX, RESULT_SUFFIX
 from executor.sandbox.references import Reference
-from executor.sandbox.spec import ContainerSpec, ImageSeen
+from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 
 @dataclass
@@ -107,6 +107,8 @@ class FakeEngine:
         self.registry: dict[str, ImageSeen] = {}
         self.pull_s = 0.0
         self.can_bound_root = False
+        self.can_update = True
+        self.updated: list[str] = []
         self.pulls: list[str] = []
         self.read: list[ContainerSpec] = []
         self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
@@ -215,6 +217,15 @@ class FakeEngine:
     def _result(self, container: FakeContainer, value: Any) -> None:
         text = json.dumps(value, separators=(",", ":")).encode()
         container.outbox.put_nowait(RESULT_PREFIX + text + RESULT_SUFFIX + b"\n")
+
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Change a container's limits, unless `can_update` says otherwise."""
+        container = self.living.get(name)
+        if not self.can_update or container is None:
+            return False
+        container.spec = replace(container.spec, hardening=hardening)
+        self.updated.append(name)
+        return True
 
     async def ended(self, name: str) -> Ended:
         """What happened to the container."""
