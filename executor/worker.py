@@ -75,6 +75,8 @@ class Worker:
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
+        self._queue_is_empty = False
+        """Whether the last look found nothing that a free slot would be for; then slots come and go unseen."""
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -93,7 +95,8 @@ class Worker:
         self._busy[workspace_id] -= 1
         if not self._busy[workspace_id]:
             del self._busy[workspace_id]
-        self._woken.set()
+        if self._waiting or not self._queue_is_empty:
+            self._woken.set()
 
     def _has_slot(self, workspace_id: str) -> bool:
         return self._busy.total() < self._concurrency and not self._is_full(workspace_id)
@@ -134,6 +137,7 @@ class Worker:
             if claimed is None:
                 due = await self._desk.database.read(store.next_due, now_us(), full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
+                self._queue_is_empty = due is None and not full
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
             self._waiting = True
             job, args = claimed
@@ -163,7 +167,7 @@ class Worker:
     async def _run(self, job: Job, args: bytes) -> None:
         """See a leased job to its end, or give the lease back."""
         telemetry.jobs_running.inc()
-        live = self._desk.live[job.id] = LiveJob(job.id, lambda: self._desk.changed(job.id))
+        live = self._desk.live[job.id] = LiveJob(job.id, lambda: self._desk.changed(job.id), job.workspace_id)
         keeping = asyncio.create_task(live.keep(self._desk.database))
         try:
             word = await self._one_run(job, args, live)

@@ -115,19 +115,31 @@ def targets(shares: Sequence[Share], count: int, memory_bytes: int) -> list[tupl
     return list(zip(soon, given, strict=True))
 
 
-def refillers(running: int, cores: int, idle_s: float, waited_s: float) -> tuple[int, int]:
-    """How many containers may be made at once for what is needed, and for what is wished.
+@dataclass(frozen=True)
+class Pace:
+    """How many containers may be made at once: for what is urgent, for what is needed, for what is wished."""
 
-    `running` jobs go on; the last one came `idle_s` seconds ago; for `waited_s` seconds none was made.
+    urgent: int
+    need: int
+    wish: int
+
+
+def pace(running: int, cores: int, rest_s: float, waited_s: float) -> Pace:
+    """How fast to refill while `running` jobs go on.
+
+    The last job came or went `rest_s` seconds ago; for `waited_s` seconds no container was made.
+    Urgent is what a class has less than half of its need.
     """
-    if running == 0 and idle_s >= REST_S:
-        return min(cores + 1, 4), 1
+    rests = rest_s >= REST_S
+    if running == 0 and rests:
+        many = min(cores + 1, 4)
+        return Pace(many, many, 1)
     if running < cores:
-        return 2, 0
-    return (1, 0) if waited_s >= PATIENCE_S else (0, 0)
+        return Pace(2, 1, 1) if rests else Pace(2, int(running == 0), 0)
+    return Pace(1, 1, 0) if waited_s >= PATIENCE_S else Pace(0, 0, 0)
 
 
 REST_S = 0.5
-"""After so long without a job a service is idle."""
+"""After so long without a job's beginning or end, the CPU has time to spare."""
 PATIENCE_S = 2.0
 """How long jobs that need the CPU may hold up a refill: then one is made all the same."""

@@ -8,11 +8,12 @@ given up is here. `Pool.take` gives one away, with its name and everything that 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 
@@ -20,7 +21,7 @@ from executor import telemetry
 from executor.errors import EngineError, ImageMissing
 from executor.sandbox.booted import Booted, boot
 from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.demand import USED_DEPTH, Demand, Share, refillers, targets
+from executor.sandbox.demand import USED_DEPTH, Demand, Share, pace, targets
 from executor.sandbox.engine import Engine
 from executor.sandbox.spec import ContainerSpec, Hardening
 
@@ -293,16 +294,14 @@ class Pool:
 
     def _refill(self, classes: list[Class], aims: Mapping[int, tuple[int, int]], now: float) -> None:
         """Make the containers that are most missed, as many at once as the jobs leave room for."""
-        for_need, for_wish = refillers(
-            self._running, self._bounds.cores, now - self._last_job, now - self._last_refill
-        )
+        how = pace(self._running, self._bounds.cores, now - self._last_job, now - self._last_refill)
         ready = [each for each in classes if each.not_before <= now]
-        for stage, at_once in enumerate((for_need, for_wish)):
-            while len(self._refills) < at_once:
-                missed = [each for each in ready if each.ahead < aims[id(each)][stage]]
-                if not missed:
-                    break
-                self._make(min(missed, key=lambda each: each.ahead / aims[id(each)][stage]))
+        half = {which: math.ceil(soon / 2) for which, (soon, _) in aims.items()}
+        soon = {which: soon for which, (soon, _) in aims.items()}
+        late = {which: late for which, (_, late) in aims.items()}
+        for aim, at_once in ((half, how.urgent), (soon, how.need), (late, how.wish)):
+            while len(self._refills) < at_once and (wanted := _emptiest(ready, aim)) is not None:
+                self._make(wanted)
 
     def _make(self, wanted: Class) -> None:
         wanted.booting += 1
@@ -406,3 +405,9 @@ class Pool:
 
     def _note_waiting(self, each: Class, change: int) -> None:
         telemetry.pool_waiting.labels(each.blank.language).inc(change)
+
+
+def _emptiest(classes: Iterable[Class], aim: Mapping[int, int]) -> Class | None:
+    """The class that has the least of its aim; None if all have theirs."""
+    missed = [each for each in classes if each.ahead < aim[id(each)]]
+    return min(missed, key=lambda each: each.ahead / aim[id(each)], default=None)
