@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from executor.runtimes import Runtime, Runtimes
+from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
@@ -23,7 +24,7 @@ from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
 from executor.sandbox.images import HOLDER, Images
 from executor.sandbox.places import Places
-from executor.sandbox.pool import Bounds, Pool
+from executor.sandbox.pool import Pool
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size

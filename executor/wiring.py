@@ -24,11 +24,11 @@ from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
+from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import order_of
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
-from executor.sandbox.pool import Bounds
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import SharedDirectories

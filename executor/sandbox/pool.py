@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from executor import telemetry
 from executor.errors import EngineError, ImageMissing
+from executor.sandbox.blank import Blank, Bounds
 from executor.sandbox.booted import Booted, boot
 from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.demand import USED_DEPTH, Demand, Share, pace, targets
+from executor.sandbox.demand import Demand, Share, pace, targets
 from executor.sandbox.engine import Engine
 from executor.sandbox.spec import ContainerSpec, Hardening
 
@@ -40,54 +40,6 @@ FOOTPRINT_BYTES = 64 * MIB
 """What a waiting container is taken to cost until a job has shown what its class costs."""
 OVERHEAD_BYTES = 16 * MIB
 """What the engine's own processes beside a container take."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What all waiting containers may be together; `cores` are the host's."""
-
-    count: int
-    memory_bytes: int
-    cores: int
-
-    @classmethod
-    def of_host(cls, count: int, memory_share: float) -> Bounds:
-        """So many containers, in this share of the host's memory."""
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(count, int(memory * memory_share), os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Blank:
-    """What a container is to be made of, all but its name, its own directory and its labels.
-
-    `policy` is what else must be the same: what the workspace's network reaches. The rest
-    says for whom, and is no part of it.
-    """
-
-    spec: ContainerSpec
-    language: str
-    workspace: str
-    policy: Hashable = ()
-    depth: int = USED_DEPTH
-    """How many may wait for the mere idleness."""
-
-    def key(self) -> Hashable:
-        """Equal for containers that may stand for each other."""
-        return (_key(self.spec), self.policy)
-
-    def family(self) -> Hashable:
-        """Equal for containers that differ in no more than what the engine can change later."""
-        hard = replace(self.spec.hardening, cpus=0, pids=0)
-        if not any("{heap_mb}" in word for word in self.spec.entrypoint):  # else told to a runner at its boot
-            hard = replace(hard, memory_bytes=0)
-        return (_key(replace(self.spec, hardening=hard)), self.policy)
-
-
-def _key(spec: ContainerSpec) -> Hashable:
-    """All of a spec but whose it is; a field that is added later counts too."""
-    values = (getattr(spec, each.name) for each in fields(spec) if each.name not in ("name", "labels"))
-    return tuple(tuple(sorted(value.items())) if isinstance(value, Mapping) else value for value in values)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ImageMissing, Reason
 from executor.reach import Reach
 from executor.runtimes import Runtime
+from executor.sandbox.blank import Blank
 from executor.sandbox.booted import Booted, NotStarted, boot
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.conversation import Cancellation as Cancellation
@@ -27,7 +28,7 @@ from executor.sandbox.egress import OFFLINE, Egress, Joined
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Engine
 from executor.sandbox.frames import Frame, job_line
 from executor.sandbox.hardening import effective_limits
-from executor.sandbox.pool import Blank, Pool
+from executor.sandbox.pool import Pool
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, ContainerSpec, Place, Volume
 from executor.sandbox.verdict import Account, judge, out_of_memory
