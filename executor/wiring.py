@@ -59,6 +59,7 @@ class Service:
     walker: Walker | None = None
     desk: Desk | None = None
     shared: SharedDirectories | None = None
+    sandbox: Sandbox | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
@@ -98,7 +99,7 @@ class Service:
             stack.callback(parts.engine.close)
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
-            sandbox = make_sandbox(
+            sandbox = self.sandbox = make_sandbox(
                 parts,
                 datadir.containers(settings),
                 datadir.instance(settings),
@@ -118,9 +119,7 @@ class Service:
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(
-                stack, desk, workspaces, library, shared, worker.worker_id
-            )
+            walker = self.walker = await self._walker(stack, desk, workspaces, library, shared, worker)
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
@@ -174,7 +173,7 @@ class Service:
         workspaces: Workspaces,
         library: Library,
         shared: SharedDirectories,
-        worker_id: str,
+        worker: Worker,
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
         around = Surroundings(
@@ -184,8 +183,9 @@ class Service:
             workspaces.bounds,
             limits,
             shared.close,
+            worker.expect,
         )
-        return Walker(worker_id, around)
+        return Walker(worker.worker_id, around)
 
     def stop_taking(self) -> None:
         """Refuse new jobs and start none; safe in a signal handler."""

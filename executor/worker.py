@@ -114,6 +114,12 @@ class Worker:
         """A job will be due then."""
         asyncio.get_running_loop().call_later(seconds, self.wake)
 
+    def expect(self, workspace_id: str, language: str, count: int) -> None:
+        """So many jobs of the language will soon come from the workspace."""
+        runtime = self._runtimes.find(language)
+        if runtime is not None:
+            self._sandbox.expect(runtime, workspace_id, count)
+
     # ------------------------------------------------------------ the queue
 
     async def work(self) -> None:

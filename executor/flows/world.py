@@ -6,7 +6,7 @@ when the run is walked again: `once` for decisions, jobs by their place in the r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,6 +117,9 @@ class World(Protocol):
 
         `shown` is told the job's id as soon as there is one, and whether the script runs already.
         """
+
+    def expect(self, languages: Mapping[str, int]) -> None:
+        """So many scripts of these languages will probably come soon, one after another or at once."""
 
     async def engine_job(
         self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"

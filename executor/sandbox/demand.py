@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 WINDOW_S = 10.0
 """Arrivals within about this time count as one burst: what a refill cannot keep up with."""
+TRACE = 0.05
+"""So little of an arrival long ago is none."""
 BURST_HALVES_S = 120.0
 """A burst is remembered, half as big after each of these."""
 EXPECTED_S = 60.0
@@ -65,7 +67,7 @@ class Demand:
         while self._expected and self._expected[0][0] < now:
             self._expected.popleft()
         expected = sum(count for _, count in self._expected)
-        burst = math.ceil(self._remembered(now)) if self._depth(now) else 0
+        burst = math.ceil(self._remembered(now) - TRACE) if self._depth(now) else 0
         return max(self.keep, burst, expected)
 
     def wish(self, now: float) -> int:
