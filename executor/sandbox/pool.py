@@ -32,6 +32,8 @@ LOOK_S = 1.0
 LOOK_AT_IMAGES_S = 15.0
 PAUSE_S = 0.02
 """From a job's coming to what the pool does about it, so that the job goes first."""
+CLOSE_S = 5.0
+"""How long containers that are being made may take to be made, so that they can be removed."""
 CLASSES_MAX = 64
 FAILED_S = 2.0
 """After a container that did not boot the next one waits so long, doubled each time."""
@@ -204,12 +206,16 @@ class Pool:
 
     async def close(self) -> None:
         """Give up everything that waits; the clean-up removes it."""
-        tasks = [*self._refills, *([self._keeping] if self._keeping else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         for each in list(self._classes.values()):
             self._drop(each)
+        if self._refills:  # cut off, one would go on in the engine, and be made after its removal
+            await asyncio.wait(set(self._refills), timeout=CLOSE_S)
+        for task in list(self._refills):
+            task.cancel()
+        await asyncio.gather(*self._refills, return_exceptions=True)
 
     async def _keep(self) -> None:
         while True:

@@ -256,10 +256,7 @@ class Sandbox:
             _carry(luggage, self.folder / booted.name)
         if order.listener.claimed is not None:
             await order.listener.claimed(self._isolation(booted.spec, place, joined))
-        try:
-            await booted.channel.send(order.job_line())
-        except EngineTransient as error:
-            raise NeverBegan(str(error)) if booted.is_pooled else error from error
+        await _send_job(booted, order)
         await converse(self.engine, booted, account, order.cancellation)
         outcome = judge(account)
         _explain_closed_network(outcome, order, joined)
@@ -348,6 +345,18 @@ def _account(order: Order, early: Iterable[Frame]) -> Account:
     for frame in early:
         account.take(frame)
     return account
+
+
+async def _send_job(booted: Booted, order: Order) -> None:
+    """Write the job; raises NeverBegan if a container that has waited is found to be gone."""
+    if booted.is_pooled and not booted.frames.is_silent:
+        raise NeverBegan("it ended while it waited")
+    try:
+        await booted.channel.send(order.job_line())
+    except EngineTransient as error:
+        if booted.is_pooled:
+            raise NeverBegan(str(error)) from error
+        raise
 
 
 def _carry(luggage: Path, inbox: Path) -> None:

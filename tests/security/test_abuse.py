@@ -22,15 +22,18 @@ pytestmark = pytest.mark.engine
 
 KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
 CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
-HOLDERS = "1"
-"""What may still run after the last job: the container that holds the workspace's network."""
+POOL = 8
+"""Containers that wait: misbehaving scripts get those like any other."""
+LEFT = str(POOL + 1)
+"""What may still run after the last job: those, and the container that holds the workspace's network."""
 
 
 @pytest.fixture
 def guarded(tmp_path: Path, postgresql_server: DatabaseServer) -> Iterator[RealService]:
     """A service whose environment holds the secret that no script may find; SQL reaches its server only."""
     reach = f"{postgresql_server.host}:{postgresql_server.port}"
-    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE", EXECUTOR_NETWORKS=reach)
+    settings = {"EXECUTOR_NETWORKS": reach, "EXECUTOR_POOL_MAX": str(POOL)}
+    service = RealService(tmp_path / "data", X_SECRET="CANARY-7f3a-SERVICE", **settings)
     service.folder.mkdir()
     service.start()
     yield service
@@ -46,7 +49,7 @@ def test_misbehaving_scripts_hurt_nothing(guarded: RealService, postgresql_serve
     command = [
         sys.executable, str(KIT), "--base-url", f"http://127.0.0.1:{guarded.port}", "--token", TOKEN,
         "--only", CATEGORIES, "--languages", ",".join(runtimes.names()), "--time-scale", "2",
-        "--label", f"executor={guarded.instance}", "--pool-max", HOLDERS, "--service-pid", str(guarded.process.pid),
+        "--label", f"executor={guarded.instance}", "--pool-max", LEFT, "--service-pid", str(guarded.process.pid),
         "--image", image, "--database", json.dumps(postgresql_server.connection()),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -222,6 +222,22 @@ async def test_one_that_is_gone_when_the_job_is_written_costs_no_attempt(bench: 
     assert gone.name not in bench.engine.living
 
 
+async def test_one_that_dies_while_the_lease_is_committed_costs_no_attempt(bench: Bench) -> None:
+    await bench.warm()
+    (dying,) = bench.waiting()
+    names: list[str] = []
+
+    async def kill(isolation: Isolation) -> None:
+        names.append(isolation.container)
+        await bench.engine.kill(dying.name)
+        await bench.settle()
+
+    assert isinstance(
+        await bench.sandbox.run(replace(bench.order(), listener=Listener(claimed=kill))), Returned
+    )
+    assert names[0] == dying.name != names[1]
+
+
 async def test_a_job_whose_lease_fails_uses_up_its_container_all_the_same(bench: Bench) -> None:
     """A container that was taken is never put back."""
 
