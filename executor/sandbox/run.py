@@ -194,10 +194,12 @@ class Sandbox:
     async def _live(self, order: Order, place: Place, joined: Joined, luggage: Path) -> Outcome:
         """One life in a container: one that has waited, else one that is made now."""
         blank = blank_spec(order, place, joined)
-        if self.pool is None or order.shared is not None:
+        if self.pool is None:
             return await self._live_cold(blank, order, place, joined, luggage)
         kind = kind_of(order, blank, joined, order.workspace)
         with self.pool.job():
+            if order.shared is not None:  # whose mount a container has from its birth, or never
+                return await self._live_cold(blank, order, place, joined, luggage)
             outcome = None
             if (booted := await self.pool.take(kind)) is not None:
                 outcome = await self._live_warm(booted, order, place, joined, luggage)

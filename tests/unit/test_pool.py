@@ -450,6 +450,20 @@ async def test_no_more_wait_than_may(tmp_path: Path) -> None:
     await bench.sandbox.close(5)
 
 
+async def test_what_is_merely_put_by_makes_room_for_what_is_needed(tmp_path: Path) -> None:
+    """At once, not when it is old."""
+    bench = Bench(tmp_path, count=8)
+    await bench.warm()
+    await bench.run()
+    await bench.fill(looks=20)
+    assert [spec.image for spec in bench.waiting()] == ["image-of-python3"] * 8
+    await asyncio.gather(*(bench.run(language="bash") for _ in range(5)))
+    await bench.fill(looks=10)
+    assert [spec.image for spec in bench.waiting()].count("image-of-bash") == 5
+    assert len(bench.waiting()) == 8
+    await bench.sandbox.close(5)
+
+
 async def test_no_more_memory_waits_than_may(tmp_path: Path) -> None:
     """By what jobs have shown that a container takes; the fake's take 1 KiB and the engine's part."""
     bench = Bench(tmp_path, memory_bytes=100 * 1024 * 1024)
