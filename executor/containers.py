@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from executor import datadir
 from executor.runtimes import Runtime, Runtimes
+from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
@@ -25,6 +26,7 @@ from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
 from executor.sandbox.images import HOLDER, Images
 from executor.sandbox.places import Places
+from executor.sandbox.pool import Pool
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size
@@ -129,11 +131,13 @@ def make_sandbox(
     worker: str,
     programs: Programs | None = None,
     tools: Path | None = None,
+    pool: Bounds | None = None,
 ) -> Sandbox:
     """A sandbox on these parts whose containers carry the instance's and the worker's label.
 
     Without `programs` every script is compiled anew. In `tools` is kept what images that are not ours
-    need; without it, in `folder`, which goes with its owner.
+    need; without it, in `folder`, which goes with its owner. Without `pool` no container ever waits;
+    with it, `Sandbox.pool` is to be started.
     """
     cleanup = Cleanup(parts.engine, folder, instance, worker)
     tags = ImageTags(parts.engine, parts.image_tag)
@@ -153,7 +157,13 @@ def make_sandbox(
     kept.sweep()
     foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
     places = Places(parts.engine, tags.tag, foreign, kept)
-    return Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+    sandbox = Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+    if pool is None or not pool.count:
+        return sandbox
+    waiting = Pool(parts.engine, cleanup, sandbox.own, pool)
+    if egress is not None:
+        egress.on_drop = waiting.drop_network
+    return replace(sandbox, pool=waiting)
 
 
 def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:

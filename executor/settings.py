@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     concurrency: PositiveInt = Field(
         max(4, 2 * (os.cpu_count() or 1)), description="containers that may run at once"
     )
+    pool_max: int = Field(
+        128, ge=0, le=1000, description="containers that may wait for a job, booted; 0: none ever does"
+    )
+    pool_memory_share: float = Field(
+        0.25, ge=0, le=0.9, description="share of the host's memory that waiting containers may take"
+    )
     queue_max: PositiveInt = Field(10_000, description="jobs that may wait; a further one gets 429")
     request_mb: PositiveInt = Field(64, description="largest request body, in MiB")
     wait_s: PositiveFloat = Field(600, description="longest a run_wait_result request waits, in seconds")

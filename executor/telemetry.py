@@ -38,6 +38,27 @@ start_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=registry,
 )
+pool_hits = Counter(
+    "executor_pool_hits_total", "Jobs that found a container waiting.", ["language"], registry=registry
+)
+pool_misses = Counter(
+    "executor_pool_misses_total", "Jobs for which no container waited.", ["language"], registry=registry
+)
+pool_waiting = Gauge(
+    "executor_pool_waiting", "Containers that wait for a job.", ["language"], registry=registry
+)
+refill_seconds = Histogram(
+    "executor_pool_refill_seconds",
+    "From the call for a container of the pool until it waits, in seconds.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=registry,
+)
+take_seconds = Histogram(
+    "executor_pool_take_seconds",
+    "From a job's coming until it has its waiting container, in seconds.",
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1),
+    registry=registry,
+)
 compile_seconds = Histogram(
     "executor_compile_seconds",
     "From the call for a compiler's container until the program is there, in seconds.",

@@ -26,19 +26,22 @@ from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes, scan
+from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.compiling import order_of
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
 from executor.sandbox.programs import Programs
-from executor.sandbox.run import Sandbox
+from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.shared import SharedDirectories
+from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings
 from executor.storage.database import Database
 from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
 from executor.workspace.library import Library
-from executor.workspace.workspaces import Workspaces
+from executor.workspace.workspaces import DEFAULT, Workspaces
 
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
@@ -60,6 +63,7 @@ class Service:
     walker: Walker | None = None
     desk: Desk | None = None
     shared: SharedDirectories | None = None
+    sandbox: Sandbox | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
@@ -105,13 +109,14 @@ class Service:
             await parts.settle()
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
-            sandbox = make_sandbox(
+            sandbox = self.sandbox = make_sandbox(
                 parts,
                 datadir.containers(settings),
                 datadir.instance(settings),
                 str(uuid.uuid4()),
                 programs,
                 datadir.tools(settings),
+                Bounds.of_host(settings.pool_max, settings.pool_memory_share),
             )
             sandbox.cleanup.sweep_folders()
             shared = self.shared = make_shared(
@@ -124,14 +129,13 @@ class Service:
             requeued = await database.write(requeue_orphans, worker.worker_id)
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(
-                stack, desk, workspaces, library, shared, worker.worker_id
-            )
+            walker = self.walker = await self._walker(stack, desk, workspaces, library, shared, worker)
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
                 asyncio.create_task(walker.work()),
                 asyncio.create_task(reap(sandbox.cleanup)),
+                asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
             ]
             stack.push_async_callback(shared.settle, SETTLE_S)
             stack.push_async_callback(sandbox.close, SETTLE_S)
@@ -180,7 +184,7 @@ class Service:
         workspaces: Workspaces,
         library: Library,
         shared: SharedDirectories,
-        worker_id: str,
+        worker: Worker,
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
         around = Surroundings(
@@ -190,8 +194,9 @@ class Service:
             workspaces.bounds,
             limits,
             shared.close,
+            worker.expect,
         )
-        return Walker(worker_id, around)
+        return Walker(worker.worker_id, around)
 
     def stop_taking(self) -> None:
         """Refuse new jobs and start none; safe in a signal handler."""
@@ -264,6 +269,22 @@ async def reap(cleanup: Cleanup) -> None:
         except ExecutorError as error:
             telemetry.log.warning("containers could not be listed", error=str(error))
         await asyncio.sleep(REAP_EVERY_S)
+
+
+async def warm(sandbox: Sandbox, runtimes: Runtimes, workspaces: Workspaces) -> None:
+    """Fill the pool: first one container of each language whose image is there, for the default limits."""
+    if sandbox.pool is None:
+        return
+    limits = resolve_limits({}, workspaces.bounds(DEFAULT))
+    for runtime in runtimes:
+        order = Order("", runtime, Script(runtime.name, ""), limits, Cancellation(0))
+        try:
+            await sandbox.warm(order)
+            if runtime.compiler is not None:
+                await sandbox.warm(order_of(order, Listener()))
+        except ExecutorError as error:
+            telemetry.log.warning("a language cannot wait booted", language=runtime.name, error=str(error))
+    sandbox.pool.start()
 
 
 async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk: Desk) -> list[Check]:

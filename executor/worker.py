@@ -77,6 +77,8 @@ class Worker:
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
+        self._queue_is_empty = False
+        """Whether the last look found nothing that a free slot would be for; then slots come and go unseen."""
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -95,7 +97,8 @@ class Worker:
         self._busy[workspace_id] -= 1
         if not self._busy[workspace_id]:
             del self._busy[workspace_id]
-        self._woken.set()
+        if self._waiting or not self._queue_is_empty:
+            self._woken.set()
 
     def _has_slot(self, workspace_id: str) -> bool:
         return self._busy.total() < self._concurrency and not self._is_full(workspace_id)
@@ -112,6 +115,12 @@ class Worker:
     def wake_in(self, seconds: float) -> None:
         """A job will be due then."""
         asyncio.get_running_loop().call_later(seconds, self.wake)
+
+    def expect(self, workspace_id: str, language: str, count: int) -> None:
+        """So many jobs of the language will soon come from the workspace."""
+        runtime = self._runtimes.find(language)
+        if runtime is not None:
+            self._sandbox.expect(runtime, workspace_id, count)
 
     # ------------------------------------------------------------ the queue
 
@@ -136,6 +145,7 @@ class Worker:
             if claimed is None:
                 due = await self._desk.database.read(store.next_due, now_us(), full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
+                self._queue_is_empty = due is None and not full
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
             self._waiting = True
             job, args = claimed
@@ -167,7 +177,7 @@ class Worker:
         telemetry.jobs_running.inc()
         changed = self._desk.changed
         of_run = log_of_run(job.run_id or job.id)
-        live = LiveJob(job.id, lambda: changed(job.id), lambda: changed(of_run))
+        live = LiveJob(job.id, lambda: changed(job.id), lambda: changed(of_run), job.workspace_id)
         self._desk.live[job.id] = live
         keeping = asyncio.create_task(live.keep(self._desk.database))
         try:

@@ -49,7 +49,8 @@ class Context:
         return hmac.compare_digest(given, own)
 
 
-def context(request: Request) -> Context:
+# Dependencies are coroutines: plain functions would each cost a request a hop into a thread.
+async def context(request: Request) -> Context:
     """The service's context, as a dependency."""
     found: Context = request.app.state.context
     return found
@@ -62,8 +63,12 @@ Bearer = Annotated[object, Security(HTTPBearer(auto_error=False))]
 """Shows in the OpenAPI document how to authenticate; `caller` looks by itself."""
 
 
-def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
+async def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
     """Who calls, by `Authorization: Bearer T`, cookie `token=T` or `?token=T`; raises Unauthorized."""
+    return _caller(request, ctx)
+
+
+def _caller(request: Request, ctx: Context) -> str:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     token = bearer.strip() if scheme.lower() == "bearer" else ""
     token = token or request.cookies.get("token", "") or request.query_params.get("token", "")
@@ -81,10 +86,10 @@ def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
 Caller = Annotated[str, Depends(caller)]
 
 
-def maybe_caller(request: Request, ctx: Ctx) -> str | None:
+async def maybe_caller(request: Request, ctx: Ctx) -> str | None:
     """Who calls; None for somebody without a valid token."""
     try:
-        return caller(request, ctx)
+        return _caller(request, ctx)
     except Unauthorized:
         return None
 
@@ -92,7 +97,7 @@ def maybe_caller(request: Request, ctx: Ctx) -> str | None:
 MaybeCaller = Annotated[str | None, Depends(maybe_caller)]
 
 
-def workspace(workspace: str, ctx: Ctx, _: Caller) -> Workspace:
+async def workspace(workspace: str, ctx: Ctx, _: Caller) -> Workspace:
     """The workspace of the path, as a dependency that also asks for credentials; raises NotFound."""
     return ctx.workspaces.get(workspace)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from executor.flows.ahead import languages
 from executor.flows.document import Flow, Module
 from executor.flows.results import Results
 from executor.flows.status import FlowStatus, ModuleStatus
@@ -80,6 +81,12 @@ class FlowWalk:
     """How many flows call this one, one from the other."""
     skip_expr: str | None = None
     """Where it is true, nothing runs."""
+    is_expected: bool = False
+    """Whether the world has been told of the scripts of these modules."""
+
+    def expect(self, modules: Sequence[Module], times: int = 1) -> None:
+        """Tell the world what this sequence is about to run, so often."""
+        self.world.expect(languages((module for module in modules if module.id not in self.kept), times))
 
     def job_path(self, step_id: str) -> str | None:
         """What the job of a step shows as its path."""
@@ -113,6 +120,8 @@ class FlowWalk:
         """The modules in order: the last one's end, or that of the one that ended the flow."""
         end = End(Value(self.args.text))
         before: Module | None = None
+        if not self.is_expected:
+            self.expect(self.modules)
         for index, module in enumerate(self.modules):
             self.status.step = index
             if (kept := self.kept.get(module.id)) is not None:
@@ -186,6 +195,7 @@ class FlowWalk:
         *,
         loop_path: str = "",
         own_results: bool = False,
+        is_expected: bool = False,
     ) -> End:
         """Walk a step's branch or iteration as a flow job of its own, unless a restart begins behind it.
 
@@ -213,6 +223,7 @@ class FlowWalk:
             kept={},
             kept_children={},
             skip_expr=None,
+            is_expected=is_expected,
         )
         step.status.children[number] = job
         step.status.job = job

@@ -6,7 +6,7 @@ when the run is walked again: `once` for decisions, jobs by their place in the r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,6 +126,9 @@ class World(Protocol):
 
     async def ended_script(self, call: ScriptCall, end: End) -> End:
         """The job of a script that need not run: it is there, and has ended so."""
+
+    def expect(self, languages: Mapping[str, int]) -> None:
+        """So many scripts of these languages will probably come soon, one after another or at once."""
 
     async def engine_job(
         self, place: Place, args: Args, end: Callable[[], Awaitable[End]], kind: str = "identity"

@@ -241,7 +241,7 @@ class Desk:
         """A job by its id; raises NotFound."""
         job = await self.database.read(store.get, workspace_id, job_id)
         if job is None:
-            raise NotFound(f"no job {job_id} in workspace {workspace_id}", field="id")
+            raise _unknown(workspace_id, job_id)
         return job
 
     async def flow_status(self, job: Job) -> bytes:
@@ -265,11 +265,11 @@ class Desk:
 
     async def result(self, workspace_id: str, job_id: str) -> Completed | None:
         """A job's end, None while it has none; raises NotFound."""
-        job = await self.get(workspace_id, job_id)
-        if job.state != "completed":
-            return None
-        body = await self.database.read(store.result, job_id)
-        return Completed(job, body if body is not None else b"null")
+        found = await self.database.read(store.with_result, workspace_id, job_id)
+        if found is None:
+            raise _unknown(workspace_id, job_id)
+        job, body = found
+        return Completed(job, b"null" if body is None else body) if job.state == "completed" else None
 
     @contextmanager
     def watching(self, *what: str) -> Iterator[asyncio.Event]:
@@ -317,9 +317,11 @@ class Desk:
         with self.watching(job_id) as event:
             while True:
                 event.clear()
-                done = await self.result(workspace_id, job_id)
-                if done is not None:
-                    return done
+                live = self.live.get(job_id)
+                if live is None or live.workspace_id != workspace_id:  # else its end is not stored yet
+                    done = await self.result(workspace_id, job_id)
+                    if done is not None:
+                        return done
                 if begun is not None and job_id in self.live:
                     begun()
                     begun = None
@@ -408,3 +410,7 @@ def _add_leased(connection: Connection, new: NewJob, worker_id: str, queue_max: 
     if not store.add(connection, new, worker_id, queue_max):
         return None
     return store.get(connection, new.workspace_id, new.id)
+
+
+def _unknown(workspace_id: str, job_id: str) -> NotFound:
+    return NotFound(f"no job {job_id} in workspace {workspace_id}", field="id")

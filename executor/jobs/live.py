@@ -73,9 +73,14 @@ class LiveJob:
     """The output of one running job, and whether somebody wants it to end."""
 
     def __init__(
-        self, job_id: str, changed: Callable[[], None], stored: Callable[[], None] = lambda: None
+        self,
+        job_id: str,
+        changed: Callable[[], None],
+        stored: Callable[[], None] = lambda: None,
+        workspace_id: str = "",
     ) -> None:
         self.job_id = job_id
+        self.workspace_id = workspace_id
         self.texts: dict[OutputKind, Text] = {"log": Text(), "stream": Text()}
         self.cancel_asked = asyncio.Event()
         self._changed = changed

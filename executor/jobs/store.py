@@ -62,17 +62,16 @@ def insert_job(connection: Connection, new: NewJob, worker_id: str | None) -> No
     """Store a job that is known to be new, leased to `worker_id` at once if given."""
     leased = worker_id is not None
     row = {key: value for key, value in vars(new).items() if key not in ("args", "limits", "log")}
-    connection.execute(
-        insert(jobs).values(
-            **row,
-            limits=json.dumps(asdict(new.limits)),
-            state="running" if leased else "queued",
-            worker_id=worker_id,
-            started_at=new.created_at if leased else None,
-            attempt=1 if leased else 0,
-        )
-    )
-    connection.execute(insert(job_args).values(job_id=new.id, body=new.args))
+    lease = {
+        "limits": json.dumps(asdict(new.limits)),
+        "state": "running" if leased else "queued",
+        "worker_id": worker_id,
+        "started_at": new.created_at if leased else None,
+        "attempt": 1 if leased else 0,
+    }
+    # Values apart from the statement: put into it, each would be built into it anew.
+    connection.execute(insert(jobs), {**row, **lease})
+    connection.execute(insert(job_args), {"job_id": new.id, "body": new.args})
     if new.log:
         append_output(connection, new.id, "log", 0, new.log)
     if new.restarted_from is not None:
@@ -178,7 +177,7 @@ def finish(connection: Connection, job: Job, ending: Ending, now: int) -> bool:
     """Record how a running job ended; False if the lease is lost, then nothing changes."""
     changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**ended(ending, now))))
     if changed:
-        connection.execute(insert(job_results).values(job_id=job.id, body=ending.result))
+        connection.execute(insert(job_results), {"job_id": job.id, "body": ending.result})
     return changed
 
 
@@ -273,6 +272,14 @@ def get(connection: Connection, workspace_id: str, job_id: str) -> Job | None:
         select(jobs).where(jobs.c.id == job_id, jobs.c.workspace_id == workspace_id)
     ).first()
     return None if row is None else _job(row)
+
+
+def with_result(connection: Connection, workspace_id: str, job_id: str) -> tuple[Job, bytes | None] | None:
+    """A job of the workspace by its id, and its result or error object once it is completed."""
+    job = get(connection, workspace_id, job_id)
+    if job is None:
+        return None
+    return job, result(connection, job_id) if job.state == "completed" else None
 
 
 def args(connection: Connection, job_id: str) -> bytes:

@@ -27,7 +27,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
 from executor.sandbox import dockerimages
-from executor.sandbox.dockerspec import container_config
+from executor.sandbox.dockerspec import container_config, updated_limits
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.references import Reference
 from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
@@ -80,6 +80,15 @@ class DockerEngine:
             raise
         return await DockerChannel.over(raw)
 
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Change a running container's memory, cpus and pids."""
+        try:
+            await self._call(self._update, name, hardening, retry=False)
+        except EngineError as error:
+            telemetry.log.info("the engine did not change a container's limits", error=str(error))
+            return False
+        return True
+
     async def ended(self, name: str) -> Ended:
         """Why a container's stream may have ended."""
         state = await self._call(self._state, name)
@@ -92,10 +101,6 @@ class DockerEngine:
     async def remove(self, name: str) -> None:
         """Delete the container, killing it if it runs."""
         await self._call(self._remove, name)
-
-    async def update(self, name: str, hardening: Hardening) -> bool:
-        """Other limits for a running container."""
-        return await self._call(self._update, name, hardening)
 
     def maker(self, name: str) -> Maker:
         """It makes them all itself."""
@@ -217,6 +222,11 @@ class DockerEngine:
     def _start(self, name: str) -> None:
         self._api().start(name)
 
+    def _update(self, name: str, hardening: Hardening) -> None:
+        api = self._api()  # whose own update_container does not know all of these
+        url = api._url("/containers/{0}/update", name)
+        api._raise_for_status(api._post_json(url, data=updated_limits(hardening)))
+
     def _state(self, name: str) -> dict[str, Any]:
         try:
             state: dict[str, Any] = self._api().inspect_container(name)["State"]
@@ -240,23 +250,6 @@ class DockerEngine:
             if error.status_code == 409:  # its removal is already under way
                 raise EngineTransient(str(error)) from error
             raise
-
-    def _update(self, name: str, hard: Hardening) -> bool:
-        limits = {
-            "Memory": hard.memory_bytes,
-            "MemorySwap": hard.memory_bytes + hard.swap_bytes,
-            "NanoCpus": int(hard.cpus * 1_000_000_000),
-            "PidsLimit": hard.pids,
-        }
-        api = self._api()
-        # The SDK's own call knows neither NanoCpus nor PidsLimit.
-        answer = api._post_json(api._url("/containers/{0}/update", name), data=limits)
-        try:
-            api._raise_for_status(answer)
-        except APIError as error:
-            telemetry.log.info("limits could not be changed", container=name, error=str(error))
-            return False
-        return True
 
     def _process(self, name: str) -> tuple[int, str] | None:
         try:

@@ -63,6 +63,16 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     return config
 
 
+def updated_limits(hard: Hardening) -> dict[str, Any]:
+    """The update call's body: those limits that can be changed while a container runs."""
+    return {
+        "Memory": hard.memory_bytes,
+        "MemorySwap": hard.memory_bytes + hard.swap_bytes,
+        "NanoCpus": int(hard.cpus * 1_000_000_000),
+        "PidsLimit": hard.pids,
+    }
+
+
 def tmpfs_options(size: int, inodes: int, mode: str, executable: bool, hard: Hardening) -> str:
     """Mount options of a tmpfs that only the job's user may use."""
     execute = "exec" if executable else "noexec"

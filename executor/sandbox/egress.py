@@ -80,6 +80,8 @@ class Egress:
         self._bridge: tuple[str, Bridge] | None = None
         self._on_bridge: set[str] = set()
         self._making_bridge = asyncio.Lock()
+        self.on_drop: Callable[[str], None] = lambda _: None
+        """Told of each network that nothing new is to join, by the engine's name for it."""
 
     @asynccontextmanager
     async def joined(self, workspace: str, reach: tuple[Reach, ...]) -> AsyncIterator[Joined]:
@@ -97,7 +99,7 @@ class Egress:
             async with place.turn:  # the first makes the holder, the others find it
                 holder = await self._settle(place, self._changed.get(workspace, reach))
                 bind = Bind(self._folder.resolve() / holder.name / RESOLV_CONF, "/etc/resolv.conf")
-                joined = Joined(f"container:{holder.name}", (bind,), place.reach)
+                joined = Joined(network_of(holder), (bind,), place.reach)
             try:
                 yield joined
             except EngineError as error:
@@ -216,6 +218,7 @@ class Egress:
 
     def _drop(self, place: _Place) -> None:
         if place.holder is not None:
+            self.on_drop(network_of(place.holder))
             place.holder.close()
             self._give_up(place.holder.name)
             place.holder = None
@@ -229,3 +232,8 @@ class Egress:
         if not self._on_bridge and self._bridge is not None:
             self._cleanup.discard_network(self._bridge[0])
             self._bridge = None
+
+
+def network_of(holder: Holder) -> str:
+    """The engine's name for the network that a holder keeps."""
+    return f"container:{holder.name}"

@@ -99,6 +99,12 @@ class Containers(Protocol):
     async def start(self, spec: ContainerSpec) -> Channel:
         """Create the container, attach to it, start it. Raises ImageMissing, EngineTransient, EngineError."""
 
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Give a running container the memory, cpus and pids of `hardening`; False: the engine cannot.
+
+        After False, or an error, nobody knows which of them it has.
+        """
+
     async def ended(self, name: str) -> Ended:
         """Why a container's stream may have ended."""
 
@@ -107,12 +113,6 @@ class Containers(Protocol):
 
     async def remove(self, name: str) -> None:
         """Kill the container if need be and delete it."""
-
-    async def update(self, name: str, hardening: Hardening) -> bool:
-        """Give a running container this one's memory, cpu and pids limits; False where that cannot be done.
-
-        After False some of the limits may have changed: the container is fit for nothing but removal.
-        """
 
     async def containers(self, instance: str) -> list[Seen]:
         """Every container, running or not, that carries the instance's label."""

@@ -107,6 +107,8 @@ class FakeEngine:
         self.registry: dict[str, ImageSeen] = {}
         self.pull_s = 0.0
         self.can_bound_root = False
+        self.can_update = True
+        self.updated: list[str] = []
         self.pulls: list[str] = []
         self.read: list[ContainerSpec] = []
         self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
@@ -216,6 +218,15 @@ class FakeEngine:
         text = json.dumps(value, separators=(",", ":")).encode()
         container.outbox.put_nowait(RESULT_PREFIX + text + RESULT_SUFFIX + b"\n")
 
+    async def update(self, name: str, hardening: Hardening) -> bool:
+        """Change a container's limits, unless `can_update` says otherwise."""
+        container = self.living.get(name)
+        if not self.can_update or container is None or container.task is None or container.task.done():
+            return False
+        container.spec = replace(container.spec, hardening=hardening)
+        self.updated.append(name)
+        return True
+
     async def ended(self, name: str) -> Ended:
         """What happened to the container."""
         container = self.living.get(name)
@@ -237,14 +248,6 @@ class FakeEngine:
         await self.kill(name)
         self.living.pop(name, None)
         self._removed.set()
-
-    async def update(self, name: str, hardening: Hardening) -> bool:
-        """Note the new limits; a container that has ended takes none."""
-        container = self.living.get(name)
-        if container is None or container.task is None or container.task.done():
-            return False
-        container.spec = replace(container.spec, hardening=hardening)
-        return True
 
     def maker(self, name: str) -> Maker:
         """It makes them all itself."""

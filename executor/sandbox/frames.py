@@ -82,6 +82,10 @@ class FrameReader:
     def __init__(self, result_bytes: int) -> None:
         self._buffer = bytearray()
         self._scanned = 0
+        self.allow_result(result_bytes)
+
+    def allow_result(self, result_bytes: int) -> None:
+        """Bound the one big line anew: a container may have booted before its job was known."""
         self._result_line_max = len(RESULT_PREFIX) + result_bytes + len(RESULT_SUFFIX)
 
     def feed(self, data: bytes) -> Iterator[Frame]:

@@ -6,12 +6,12 @@ our own (the engine, the stream) is an exception, and then nobody knows whether 
 
 from __future__ import annotations
 
-import asyncio
+import os
+import shutil
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,23 +19,22 @@ from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ImageMissing, Reason
 from executor.reach import Reach
 from executor.runtimes import Runtime
+from executor.sandbox.blank import Blank
+from executor.sandbox.booted import Booted, NotStarted, boot
 from executor.sandbox.cleanup import Cleanup
+from executor.sandbox.conversation import Cancellation as Cancellation
+from executor.sandbox.conversation import converse
 from executor.sandbox.egress import OFFLINE, Egress, Joined
-from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Channel, Engine
-from executor.sandbox.frames import Exit, Frame, FrameError, FrameReader, Ready, job_line, signal_line
+from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Engine
+from executor.sandbox.frames import Frame, job_line
 from executor.sandbox.hardening import effective_limits
+from executor.sandbox.pool import Pool
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, ContainerSpec, Place, Volume
 from executor.sandbox.verdict import Account, judge, out_of_memory
 from executor.script import Failed, Isolation, Limits, Outcome, Script
 
 INLINE_ARGS_BYTES_MAX = 1024 * 1024
-BOOT_S = 60
-"""How long a container may take to say that its language runner is ready."""
-OVERTIME_S = 0.5
-"""jobinit ends a script at its time limit; this much later we end its container ourselves."""
-STREAM_END_S = 10
-"""How long a killed container's stream may take to end."""
 CLOSED = (
     "--- workspace {workspace} may reach nothing over the network: open it with `networks` in its policy, "
     "with EXECUTOR_NETWORKS, or with --allow of `executor run` ---\n"
@@ -43,20 +42,10 @@ CLOSED = (
 INBOX = "/executor/in"
 ARGS_FILE = "args.json"
 PROGRAM_FILE = "program"
+COMPILERS = 3
+"""How many compilers may wait."""
 
 Told = Callable[[str], None]
-
-
-@dataclass
-class Cancellation:
-    """Asks a run to end: a signal first, the kill after `grace_s` seconds."""
-
-    grace_s: float
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def ask(self) -> None:
-        """End the run; asking again changes nothing."""
-        self.asked.set()
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,11 @@ class Order:
         """Whether the arguments are too big to travel in the job frame."""
         return len(self.script.args) > INLINE_ARGS_BYTES_MAX
 
+    @property
+    def has_luggage(self) -> bool:
+        """Whether the container needs files of the job's own."""
+        return self.args_as_file or self.runtime.compiler is not None
+
     def job_line(self) -> bytes:
         """The frame that starts the script."""
         limits = self.limits
@@ -125,8 +119,8 @@ class Finder(Protocol):
         """The place, with its image on the engine, if it is not ours; or why there is none."""
 
 
-class NotStarted(EngineTransient):
-    """A container never became ready; in an image of ours that passes, in another it is that image."""
+class NeverBegan(EngineTransient):
+    """A container that had waited was gone before its job reached it."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,8 @@ class Sandbox:
     compiler: Compiler
     places: Finder
     egress: Egress | None = None
+    pool: Pool | None = None
+    """Without one every container is made when its job comes."""
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
@@ -154,15 +150,12 @@ class Sandbox:
         place = await self.places.find(order)
         if isinstance(place, Failed):
             return place
-        self.cleanup.owns(order.name)
+        luggage = self.folder / f"{order.name}-luggage"
         try:
-            spec = self._spec(order, place)
-            if order.runtime.compiler is not None:
-                program = self.folder / order.name / PROGRAM_FILE
-                if (failed := await self.compiler.provide(order, self.run, program)) is not None:
-                    return failed
+            if (failed := await self._pack(order, luggage)) is not None:
+                return failed
             async with self._network(order) as joined:
-                return await self._live(spec, order, place, joined)
+                return await self._live(order, place, joined, luggage)
         except ImageMissing as error:
             if place.is_foreign:
                 return Failed(Reason.IMAGE_NOT_FOUND, f"image {place.shown} was removed from this host")
@@ -170,32 +163,23 @@ class Sandbox:
                 f"the image of {order.runtime.name} ({place.image}) is missing; run `executor images build`"
             ) from error
         finally:
-            self.cleanup.discard(order.name)
+            if order.has_luggage:
+                shutil.rmtree(luggage, ignore_errors=True)
 
-    def _spec(self, order: Order, place: Place) -> ContainerSpec:
-        inbox = self.folder / order.name
-        inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+    async def _pack(self, order: Order, luggage: Path) -> Failed | None:
+        """Lay ready what the container is to find as files: big arguments, a program; or why there is none."""
+        if order.has_luggage:
+            luggage.mkdir(mode=0o755, parents=True, exist_ok=True)
         if order.args_as_file:
-            (inbox / ARGS_FILE).write_bytes(order.script.args)
-        shared = order.shared.mount if order.shared else None
-        return ContainerSpec(
-            name=order.name,
-            image=place.image,
-            hardening=place.hardening,
-            entrypoint=place.entrypoint,
-            environment=place.environment,
-            folder=place.folder,
-            labels={LABEL: self.instance, LABEL_ROLE: order.role, LABEL_WORKER: self.worker},
-            binds=(
-                Bind(inbox.resolve(), INBOX),
-                *place.binds,
-                *((shared,) if isinstance(shared, Bind) else ()),
-            ),
-            volumes=(shared,) if isinstance(shared, Volume) else (),
-        )
+            (luggage / ARGS_FILE).write_bytes(order.script.args)
+        if order.runtime.compiler is None:
+            return None
+        return await self.compiler.provide(order, self.run, luggage / PROGRAM_FILE)
 
     async def close(self, timeout_s: float) -> None:
-        """Give up all networks, and wait until every container is gone, at most `timeout_s` seconds."""
+        """Give up the pool and all networks, and wait until every container is gone, at most `timeout_s` seconds."""
+        if self.pool is not None:
+            await self.pool.close()
         if self.egress is not None:
             self.egress.close()
         await self.cleanup.settle(timeout_s)
@@ -207,83 +191,106 @@ class Sandbox:
             raise EngineError(f"this sandbox has no network for {order.runtime.name}")
         return self.egress.joined(order.workspace, order.reach)
 
-    async def _live(self, spec: ContainerSpec, order: Order, place: Place, joined: Joined) -> Outcome:
-        spec = replace(spec, network=joined.network, binds=(*spec.binds, *joined.binds))
+    async def _live(self, order: Order, place: Place, joined: Joined, luggage: Path) -> Outcome:
+        """One life in a container: one that has waited, else one that is made now."""
+        blank = blank_spec(order, place, joined)
+        if self.pool is None:
+            return await self._live_cold(blank, order, place, joined, luggage)
+        kind = kind_of(order, blank, joined, order.workspace)
+        with self.pool.job():
+            if order.shared is not None:  # whose mount a container has from its birth, or never
+                return await self._live_cold(blank, order, place, joined, luggage)
+            outcome = None
+            if (booted := await self.pool.take(kind)) is not None:
+                outcome = await self._live_warm(booted, order, place, joined, luggage)
+            if outcome is None:
+                outcome = await self._live_cold(blank, order, place, joined, luggage)
+            self.pool.used(kind, outcome.usage.memory_peak_bytes)
+            return outcome
+
+    async def _live_warm(
+        self, booted: Booted, order: Order, place: Place, joined: Joined, luggage: Path
+    ) -> Outcome | None:
+        """The job in a container that has waited; None if that was gone before the job reached it."""
+        try:
+            return await self._use(booted, order, place, joined, luggage)
+        except NeverBegan as error:
+            telemetry.log.info("a waiting container was gone; the job starts cold", error=str(error))
+            return None
+        finally:
+            booted.close()
+            self.cleanup.discard(booted.name)
+
+    async def _live_cold(
+        self, blank: ContainerSpec, order: Order, place: Place, joined: Joined, luggage: Path
+    ) -> Outcome:
+        self.cleanup.owns(order.name)
+        try:
+            booted = await self._made(self.own(blank, order.name, order.role), order, place)
+            if isinstance(booted, Failed):
+                return booted
+            with closing(booted):
+                return await self._use(booted, order, place, joined, luggage)
+        finally:
+            self.cleanup.discard(order.name)
+
+    async def _made(self, spec: ContainerSpec, order: Order, place: Place) -> Booted | Failed:
+        """A container made now, or why the image that the script chose gives none."""
         began = time.monotonic()
         try:
-            channel = await self.engine.start(spec)
+            booted = await boot(self.engine, spec)
+        except NotStarted as error:
+            return _not_started(order, place, error)
         except (EngineTransient, ImageMissing):
             raise
         except EngineError as error:
             return _unfit(place, error)
-        try:
-            account = Account(order.runtime, order.limits, order.listener.log, order.listener.stream)
-            frames = Frames(channel, order.limits)
-            try:
-                await _await_ready(frames, account)
-            except NotStarted as error:
-                if place.is_foreign and out_of_memory(account):
-                    return judge(account)
-                return _unfit(place, error)
-            telemetry.start_seconds.labels(self.engine.maker(spec.name).engine).observe(
-                time.monotonic() - began
-            )
-            if order.listener.claimed is not None:
-                await order.listener.claimed(self._isolation(spec, place, joined))
-            await channel.send(order.job_line())
-            await self._converse(frames, channel, account, order)
-            if account.exit is None:
-                await self._explain_lost_stream(account, order.name)
-            outcome = judge(account)
-            _explain_closed_network(outcome, order, joined)
-            return outcome
-        finally:
-            channel.close()
+        telemetry.start_seconds.labels(self.engine.maker(spec.name).engine).observe(time.monotonic() - began)
+        return booted
 
-    async def _converse(self, frames: Frames, channel: Channel, account: Account, order: Order) -> None:
-        """Read frames to the end of the stream; a deadline or a cancellation may cut in."""
-        listening = asyncio.create_task(_listen(frames, account))
-        cancelling = asyncio.create_task(order.cancellation.asked.wait())
-        try:
-            await asyncio.wait(
-                {listening, cancelling},
-                timeout=order.limits.timeout_s + OVERTIME_S,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not listening.done():
-                if cancelling.done():
-                    account.cancelled = True
-                    await _signal(channel, order.runtime)
-                    await asyncio.wait({listening}, timeout=order.cancellation.grace_s)
-                else:
-                    account.overran = True
-                await self._end(order.name, listening)
-            if not listening.cancelled():  # then its stream did not end; the outcome is settled
-                listening.result()
-        finally:
-            cancelling.cancel()
-            listening.cancel()
+    async def _use(
+        self, booted: Booted, order: Order, place: Place, joined: Joined, luggage: Path
+    ) -> Outcome:
+        """Give the job to a container that is ready, and hear it out."""
+        account = _account(order, booted.early)
+        booted.frames.allow_result(order.limits.result_bytes)
+        if order.has_luggage:
+            _carry(luggage, self.folder / booted.name)
+        if order.listener.claimed is not None:
+            await order.listener.claimed(self._isolation(booted.spec, place, joined))
+        await _send_job(booted, order)
+        await converse(self.engine, booted, account, order.cancellation)
+        outcome = judge(account)
+        _explain_closed_network(outcome, order, joined)
+        return outcome
 
-    async def _end(self, name: str, listening: asyncio.Task[None]) -> None:
-        """Kill the container if it still talks; the outcome is settled, whatever the engine says."""
-        if listening.done():
+    async def warm(self, order: Order) -> None:
+        """Let a container as this order would have it wait from now on, if its image is there.
+
+        One that has a network belongs to a workspace, and is made when that has had such a job.
+        """
+        order = replace(order, limits=effective_limits(order.runtime, order.limits))
+        if self.pool is None or order.runtime.manifest.network != "none":
             return
-        try:
-            await self.engine.kill(name)
-        except EngineError as error:
-            telemetry.log.warning("kill failed; the container's removal will end it", error=str(error))
-        await asyncio.wait({listening}, timeout=STREAM_END_S)
-        if not listening.done():
-            listening.cancel()
-            await asyncio.wait({listening})
+        place = await self.places.find(order)
+        if isinstance(place, Place) and await self.engine.has_image(place.image):
+            self.pool.warm(kind_of(order, blank_spec(order, place, OFFLINE), OFFLINE, workspace=""))
 
-    async def _explain_lost_stream(self, account: Account, name: str) -> None:
-        """The stream ended without an exit frame: ended by us, by the kernel for memory, or lost."""
-        if account.cancelled or account.overran:
-            return
-        account.oom_killed = (await self.engine.ended(name)).oom_killed
-        if not account.oom_killed:
-            raise EngineTransient("the container's stream ended before the script did")
+    def expect(self, runtime: Runtime, workspace: str, count: int) -> None:
+        """Say that the workspace will soon have so many jobs of the language."""
+        if self.pool is not None:
+            self.pool.expect(runtime.name, workspace, count)
+
+    def own(self, blank: ContainerSpec, name: str, role: str) -> ContainerSpec:
+        """Make a spec one container's: its name, our labels, and a directory of its own at /executor/in."""
+        inbox = self.folder / name
+        inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return replace(
+            blank,
+            name=name,
+            labels={LABEL: self.instance, LABEL_ROLE: role, LABEL_WORKER: self.worker},
+            binds=(Bind(inbox.resolve(), INBOX), *blank.binds),
+        )
 
     def _isolation(self, spec: ContainerSpec, place: Place, joined: Joined) -> Isolation:
         hard = spec.hardening
@@ -312,38 +319,62 @@ def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> N
         order.listener.log(CLOSED.format(workspace=order.workspace))
 
 
-class Frames:
-    """Frames of one channel, one at a time."""
-
-    def __init__(self, channel: Channel, limits: Limits) -> None:
-        self._channel = channel
-        self._reader = FrameReader(limits.result_bytes)
-        self._waiting: deque[Frame] = deque()
-
-    async def next(self) -> Frame | None:
-        """The next frame, None at the end of the stream; raises EngineTransient for a broken one."""
-        while not self._waiting:
-            data = await self._channel.receive()
-            if not data:
-                return None
-            try:
-                self._waiting.extend(self._reader.feed(data))
-            except FrameError as error:
-                raise EngineTransient(f"the container broke the frame protocol: {error}") from error
-        return self._waiting.popleft()
+def blank_spec(order: Order, place: Place, joined: Joined) -> ContainerSpec:
+    """What a container for the order is made of, all but its name, its own directory and its labels."""
+    shared = order.shared.mount if order.shared else None
+    return ContainerSpec(
+        name="",
+        image=place.image,
+        hardening=place.hardening,
+        entrypoint=place.entrypoint,
+        environment=place.environment,
+        folder=place.folder,
+        binds=(*place.binds, *((shared,) if isinstance(shared, Bind) else ()), *joined.binds),
+        volumes=(shared,) if isinstance(shared, Volume) else (),
+        network=joined.network,
+    )
 
 
-async def _await_ready(frames: Frames, account: Account) -> None:
+def kind_of(order: Order, blank: ContainerSpec, joined: Joined, workspace: str) -> Blank:
+    """What the pool is asked for; a compiler takes so long that few of them are ever missed."""
+    if order.role == "compile":
+        return Blank(blank, f"{order.runtime.name} build", workspace, joined.reach, COMPILERS)
+    return Blank(blank, order.runtime.name, workspace, joined.reach)
+
+
+def _account(order: Order, early: Iterable[Frame]) -> Account:
+    """The account of a run that begins, with what its container said while it booted."""
+    account = Account(order.runtime, order.limits, order.listener.log, order.listener.stream)
+    for frame in early:
+        account.take(frame)
+    return account
+
+
+async def _send_job(booted: Booted, order: Order) -> None:
+    """Write the job; raises NeverBegan if a container that has waited is found to be gone."""
+    if booted.is_pooled and not booted.frames.is_silent:
+        raise NeverBegan("it ended while it waited")
     try:
-        async with asyncio.timeout(BOOT_S):
-            while (frame := await frames.next()) is not None:
-                if isinstance(frame, Ready):
-                    return
-                account.take(frame)
-    except TimeoutError:
-        raise NotStarted(f"the container was not ready after {BOOT_S} s") from None
-    said = account.error.message if account.error else "its output ended"
-    raise NotStarted(f"the container ended before it was ready: {said}")
+        await booted.channel.send(order.job_line())
+    except EngineTransient as error:
+        if booted.is_pooled:
+            raise NeverBegan(str(error)) from error
+        raise
+
+
+def _carry(luggage: Path, inbox: Path) -> None:
+    """Show the files in a container's own directory; they stay where they are, for another try."""
+    for file in luggage.iterdir():
+        os.link(file, inbox / file.name)
+
+
+def _not_started(order: Order, place: Place, error: NotStarted) -> Failed:
+    account = _account(order, error.early)
+    if place.is_foreign and out_of_memory(account):
+        outcome = judge(account)
+        if isinstance(outcome, Failed):
+            return outcome
+    return _unfit(place, error)
 
 
 def _unfit(place: Place, error: EngineError) -> Failed:
@@ -351,20 +382,3 @@ def _unfit(place: Place, error: EngineError) -> Failed:
     if not place.is_foreign:
         raise error
     return Failed(Reason.BAD_INPUT, f"image {place.shown} cannot run this script: {error}")
-
-
-async def _listen(frames: Frames, account: Account) -> None:
-    while (frame := await frames.next()) is not None:
-        account.take(frame)
-        if isinstance(frame, Exit):
-            return
-        if account.log_is_full:
-            account.take_limit("output_limit")
-            return
-
-
-async def _signal(channel: Channel, runtime: Runtime) -> None:
-    try:
-        await channel.send(signal_line(runtime.manifest.cancel_signal))
-    except EngineTransient:
-        telemetry.log.debug("the script had ended before its cancellation reached it")

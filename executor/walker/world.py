@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -55,6 +55,8 @@ class Surroundings:
     limits: FlowLimits
     run_ended: Callable[[str], None] = lambda _: None
     """Told of each run that has ended: nobody needs its shared directory any more."""
+    expect: Callable[[str, str, int], None] = lambda *_: None
+    """Told of a workspace, a language, and how many of its scripts will soon run."""
 
 
 class RunWorld:
@@ -236,6 +238,13 @@ class RunWorld:
         await self.gathered.store_if_many()
 
     # ------------------------------------------------------------ scripts
+
+    def expect(self, languages: Mapping[str, int]) -> None:
+        """Scripts that will soon be run as jobs of this run."""
+        if self._shared:
+            return  # their containers are made with the run's directory
+        for language, count in languages.items():
+            self._around.expect(self.run.workspace_id, language, count)
 
     async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
         """How the script's job at this place ends, if there is one already."""

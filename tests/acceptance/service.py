@@ -59,6 +59,7 @@ class RealService:
             "EXECUTOR_PORT": str(self.port),
             "EXECUTOR_TOKEN": TOKEN,
             "EXECUTOR_LOG_LEVEL": "warning",
+            "EXECUTOR_POOL_MAX": "0",  # else containers are left after the last job, as they should be
             "X_SECRET": "of-the-service",
             **self.settings,
         }

@@ -25,8 +25,10 @@ pytestmark = pytest.mark.engine
 KIT = ROOT / "tests" / "conformance" / "run_abuse.py"
 CATEGORIES = "input,result,output,process,isolation,network,tenancy,resources"
 LEAVE_S = 15
-HOLDERS = "1"
-"""What may still run after the last job: the container that holds the workspace's network."""
+POOL = 8
+"""Containers that wait: misbehaving scripts get those like any other."""
+LEFT = str(POOL + 1)
+"""What may still run after the last job: those, and the container that holds the workspace's network."""
 
 
 @pytest.fixture(params=BOTH)
@@ -40,6 +42,7 @@ def guarded(
         X_SECRET="CANARY-7f3a-SERVICE",
         EXECUTOR_NETWORKS=reach,
         EXECUTOR_ENGINE=request.param,
+        EXECUTOR_POOL_MAX=str(POOL),
     )
     service.folder.mkdir()
     service.start()
@@ -56,7 +59,7 @@ def test_misbehaving_scripts_hurt_nothing(guarded: RealService, postgresql_serve
     command = [
         sys.executable, str(KIT), "--base-url", f"http://127.0.0.1:{guarded.port}", "--token", TOKEN,
         "--only", CATEGORIES, "--languages", ",".join(runtimes.names()), "--time-scale", "2",
-        "--label", f"executor={guarded.instance}", "--pool-max", HOLDERS, "--service-pid", str(guarded.process.pid),
+        "--label", f"executor={guarded.instance}", "--pool-max", LEFT, "--service-pid", str(guarded.process.pid),
         "--image", image, "--database", json.dumps(postgresql_server.connection()),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import Manifest, Runtime
 from executor.sandbox.compiling import limits_of, program_key
 from executor.sandbox.engine import LABEL_ROLE
-from executor.sandbox.fake import FakeChannel, FakeEngine
+from executor.sandbox.fake import FakeContainer, FakeEngine
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
 from executor.sandbox.spec import ContainerSpec
@@ -43,17 +43,16 @@ def compiled(**compile_says: Any) -> Runtime:
 
 
 class Looking(FakeEngine):
-    """A fake engine that notes what each container finds in its own directory when it starts."""
+    """A fake engine that notes what each container finds in its own directory when its job comes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[dict[str, bytes]] = []
 
-    async def start(self, spec: ContainerSpec) -> FakeChannel:
-        """Start a container that waits for its job."""
-        (bind,) = spec.binds
+    async def _act(self, container: FakeContainer, job: dict[str, Any]) -> None:
+        (bind,) = container.spec.binds
         self.found.append({path.name: path.read_bytes() for path in bind.source.iterdir()})
-        return await super().start(spec)
+        await super()._act(container, job)
 
 
 class Bench:

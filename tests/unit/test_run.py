@@ -13,8 +13,9 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import scan
+from executor.sandbox.egress import OFFLINE
 from executor.sandbox.fake import FakeEngine
-from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order
+from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, blank_spec
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, Place, Volume
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
@@ -135,7 +136,7 @@ async def test_a_script_cannot_claim_a_reason_of_ours(bench: Bench) -> None:
 async def test_a_container_that_outstays_its_time_is_killed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.sandbox.run.OVERTIME_S", 0.01)
+    monkeypatch.setattr("executor.sandbox.conversation.OVERTIME_S", 0.01)
     outcome = failed(await bench.run({"sleep": 60}, timeout_s=0.05))
     assert outcome.reason is Reason.TIMEOUT
     assert "c1" in bench.engine.killed
@@ -223,7 +224,7 @@ async def test_the_reaper_takes_what_no_living_worker_owns(bench: Bench) -> None
         order = Order(name, bench.runtime, Script("python3", "[]"), LIMITS, bench.cancellation)
         place = await sandbox.places.find(order)
         assert isinstance(place, Place)
-        spec = sandbox._spec(order, place)
+        spec = sandbox.own(blank_spec(order, place, OFFLINE), name, "job")
         await bench.engine.start(spec)
     bench.cleanup.owns("c")
     assert await bench.cleanup.reap(alive) == 1

@@ -45,7 +45,7 @@ async def test_a_container_that_never_gets_ready_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The script has not run: it may be tried again."""
-    monkeypatch.setattr("executor.sandbox.run.BOOT_S", 0.05)
+    monkeypatch.setattr("executor.sandbox.booted.BOOT_S", 0.05)
     with pytest.raises(EngineTransient, match="not ready"):
         await run(FakeEngine(boot_s=60), tmp_path, {"result": 1})
 
@@ -83,8 +83,8 @@ async def test_a_time_limit_holds_even_if_the_engine_refuses_to_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outcome is settled; the removal, which is tried again and again, ends the container."""
-    monkeypatch.setattr("executor.sandbox.run.OVERTIME_S", 0.01)
-    monkeypatch.setattr("executor.sandbox.run.STREAM_END_S", 0.05)
+    monkeypatch.setattr("executor.sandbox.conversation.OVERTIME_S", 0.01)
+    monkeypatch.setattr("executor.sandbox.conversation.STREAM_END_S", 0.05)
     assert (await run(Deaf(), tmp_path, {"sleep": 60}, timeout_s=0.05)).reason is Reason.TIMEOUT
 
 

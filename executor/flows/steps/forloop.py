@@ -25,6 +25,7 @@ async def forloop(step: Step) -> End:
     if not items or not loop.modules:
         return End(Value(b"[]"))
     step.status.type, step.status.parallel = "InProgress", loop.parallel
+    step.walk.expect(loop.modules, len(items))
     if loop.parallel:
         return await _side_by_side(step, loop, items)
     return await _in_turn(step, loop, items)
@@ -128,6 +129,7 @@ async def iteration(
         iteration_args(step.walk.args, index, value),
         loop_path=f"loop-{index}/",
         own_results=own_results,
+        is_expected=isinstance(loop, ForLoop),
     )
 
 
