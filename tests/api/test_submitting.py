@@ -299,3 +299,12 @@ async def test_a_result_shapes_the_answer_it_asks_for(service: LocalService) -> 
     assert "x-b" not in evil.headers
     odd = await answer({"windmill_status_code": 99999, "result": 1})
     assert odd.status_code == 200
+
+
+async def test_queued_jobs_follow_one_another_through_one_slot(tmp_path: Path) -> None:
+    """Also after the queue had been empty: a slot that becomes free is looked at if somebody waits for it."""
+    async with local_service(tmp_path, concurrency=1) as service:
+        await service.ended(await service.run({"result": 0}))
+        ids = [await service.run({"sleep": 0.05}, {"result": number}) for number in range(4)]
+        results = [(await service.ended(job_id))["result"] for job_id in ids]
+    assert results == [0, 1, 2, 3]
