@@ -221,6 +221,6 @@ def _refusal(decision: Decision) -> str:
 def _tell(is_fast: bool, runtime: str, reasons: tuple[str, ...]) -> None:
     why = "; ".join(reasons)
     if not is_fast:
-        telemetry.log.warning("our containers run on docker, at a tenth of the speed", why=why)
+        telemetry.log.warning("our containers run on docker, which takes several times as long", why=why)
     elif reasons:
         telemetry.log.info("our containers run on the oci engine", runtime=runtime, not_better_because=why)
