@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from executor import datadir
+from executor import datadir, telemetry
 from executor.runtimes import Runtime, Runtimes
 from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
@@ -32,6 +32,7 @@ from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, Size
 from executor.sandbox.shareddisk import Ext4, HostTmpfs
 from executor.sandbox.sharedvolume import EngineSight, EngineVolume
+from executor.sandbox.slots import Slots
 from executor.sandbox.tools import Tools, labels
 from executor.settings import Settings
 
@@ -132,14 +133,15 @@ def make_sandbox(
     programs: Programs | None = None,
     tools: Path | None = None,
     pool: Bounds | None = None,
+    slots: Slots | None = None,
 ) -> Sandbox:
     """A sandbox on these parts whose containers carry the instance's and the worker's label.
 
     Without `programs` every script is compiled anew. In `tools` is kept what images that are not ours
     need; without it, in `folder`, which goes with its owner. Without `pool` no container ever waits;
-    with it, `Sandbox.pool` is to be started.
+    with it, `Sandbox.pool` is to be started; with `slots` containers wait for runs' shared directories too.
     """
-    cleanup = Cleanup(parts.engine, folder, instance, worker)
+    cleanup = Cleanup(parts.engine, folder, instance, worker, slots)
     tags = ImageTags(parts.engine, parts.image_tag)
     compiling = Compiling(tags.tag, programs)
     egress = None
@@ -157,13 +159,29 @@ def make_sandbox(
     kept.sweep()
     foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
     places = Places(parts.engine, tags.tag, foreign, kept)
-    sandbox = Sandbox(parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress)
+    sandbox = Sandbox(
+        parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress, slots=slots
+    )
     if pool is None or not pool.count:
         return sandbox
     waiting = Pool(parts.engine, cleanup, sandbox.own, pool)
     if egress is not None:
         egress.on_drop = waiting.drop_network
     return replace(sandbox, pool=waiting)
+
+
+def make_slots(folder: Path) -> Slots | None:
+    """Slots below `folder`, which nobody else uses; None where we may not mount."""
+    slots = Slots(folder)
+    slots.sweep()
+    try:
+        slots.open()
+    except OSError as error:
+        telemetry.log.info(
+            "no container waits for shared directories: nothing can be mounted here", error=str(error)
+        )
+        return None
+    return slots
 
 
 def make_shared(settings: Settings, parts: Parts, folder: Path, instance: str) -> SharedDirectories:

@@ -38,6 +38,11 @@ def shared(settings: Settings) -> Path:
     return settings.data_dir / "shared"
 
 
+def slots(settings: Settings) -> Path:
+    """Where waiting containers' places for shared directories are."""
+    return settings.data_dir / "slots"
+
+
 def tools(settings: Settings) -> Path:
     """Where jobinit and the languages' runners are kept for images that are not ours."""
     return settings.data_dir / "tools"

@@ -18,7 +18,7 @@ from starlette.datastructures import State
 from executor import datadir, telemetry
 from executor.api.app import build
 from executor.api.context import Check, Context
-from executor.containers import Parts, docker_parts, make_sandbox, make_shared
+from executor.containers import Parts, docker_parts, make_sandbox, make_shared, make_slots
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
 from executor.flows.expressions.pool import Expressions
@@ -109,6 +109,7 @@ class Service:
             await parts.settle()
             programs = Programs(datadir.programs(settings), settings.programs_mb * MIB)
             programs.sweep()
+            slots = make_slots(datadir.slots(settings)) if settings.pool_max else None
             sandbox = self.sandbox = make_sandbox(
                 parts,
                 datadir.containers(settings),
@@ -117,6 +118,7 @@ class Service:
                 programs,
                 datadir.tools(settings),
                 Bounds.of_host(settings.pool_max, settings.pool_memory_share),
+                slots,
             )
             sandbox.cleanup.sweep_folders()
             shared = self.shared = make_shared(
@@ -138,6 +140,8 @@ class Service:
                 asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
             ]
             stack.push_async_callback(shared.settle, SETTLE_S)
+            if slots is not None:
+                stack.callback(slots.close)
             stack.push_async_callback(sandbox.close, SETTLE_S)
             stack.push_async_callback(self._stop, working)
             telemetry.log.info("serving", host=settings.host, port=settings.port, worker=worker.worker_id)

@@ -116,11 +116,11 @@ class Worker:
         """A job will be due then."""
         asyncio.get_running_loop().call_later(seconds, self.wake)
 
-    def expect(self, workspace_id: str, language: str, count: int) -> None:
-        """So many jobs of the language will soon come from the workspace."""
+    def expect(self, workspace_id: str, language: str, count: int, shared: bool) -> None:
+        """So many jobs of the language will soon come from the workspace, with a run's directory or without."""
         runtime = self._runtimes.find(language)
         if runtime is not None:
-            self._sandbox.expect(runtime, workspace_id, count)
+            self._sandbox.expect(runtime, workspace_id, count, shared=shared)
 
     # ------------------------------------------------------------ the queue
 

@@ -15,6 +15,7 @@ from typing import Any
 from executor import telemetry
 from executor.errors import EngineError
 from executor.sandbox.engine import Engine, Seen
+from executor.sandbox.slots import Slots
 
 REMOVERS = 4
 RETRY_S = 5.0
@@ -25,8 +26,11 @@ IsAlive = Callable[[str], Awaitable[bool]]
 class Cleanup:
     """Owns every container name from before its creation until it is gone."""
 
-    def __init__(self, engine: Engine, folder: Path, instance: str, worker: str) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, instance: str, worker: str, slots: Slots | None = None
+    ) -> None:
         self._engine = engine
+        self._shared_slots = slots
         self._folder = folder
         self._instance = instance
         self._worker = worker
@@ -55,6 +59,8 @@ class Cleanup:
     async def _remove(self, name: str) -> None:
         async with self._slots:
             await _insist(self._engine.remove, name)
+        if self._shared_slots is not None:
+            self._shared_slots.empty(name)
         shutil.rmtree(self._folder / name, ignore_errors=True)
         telemetry.containers_removed.inc()
 

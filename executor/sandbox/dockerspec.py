@@ -35,7 +35,14 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
     """The hardening in Docker's words."""
     hard = spec.hardening
     mounts = [
-        Mount(bind.path, str(bind.source), type="bind", read_only=not bind.writable) for bind in spec.binds
+        Mount(
+            bind.path,
+            str(bind.source),
+            type="bind",
+            read_only=not bind.writable,
+            propagation="rslave" if bind.follows else None,
+        )
+        for bind in spec.binds
     ]
     mounts += [Mount(volume.path, volume.name, type="volume", no_copy=True) for volume in spec.volumes]
     config: dict[str, Any] = api.create_host_config(

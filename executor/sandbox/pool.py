@@ -282,6 +282,10 @@ class Pool:
         except EngineError as error:
             self._cleanup.discard(name)
             self._note_failure(wanted, error)
+        except Exception as error:  # noqa: BLE001 - jobs go on; the next try must not come at once
+            self._cleanup.discard(name)
+            telemetry.log.exception("BUG: a container could not be made to wait")
+            self._note_failure(wanted, error)
         except BaseException:
             self._cleanup.discard(name)
             raise
@@ -302,7 +306,7 @@ class Pool:
         self._note_waiting(wanted, 1)
         booted.frames.watch(lambda: self._has_ended(wanted, waiting))
 
-    def _note_failure(self, wanted: Class, error: EngineError) -> None:
+    def _note_failure(self, wanted: Class, error: Exception) -> None:
         """Wait before the next try, longer each time."""
         wanted.failures += 1
         wait_s = FAILED_S_MAX if isinstance(error, ImageMissing) else FAILED_S * 2 ** min(wanted.failures, 10)

@@ -6,6 +6,7 @@ our own (the engine, the stream) is an exception, and then nobody knows whether 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
@@ -30,6 +31,7 @@ from executor.sandbox.frames import Frame, job_line
 from executor.sandbox.hardening import effective_limits
 from executor.sandbox.pool import Pool
 from executor.sandbox.shared import SharedDirectory
+from executor.sandbox.slots import Slots
 from executor.sandbox.spec import Bind, ContainerSpec, Place, Volume
 from executor.sandbox.verdict import Account, judge, out_of_memory
 from executor.script import Failed, Isolation, Limits, Outcome, Script
@@ -138,6 +140,8 @@ class Sandbox:
     egress: Egress | None = None
     pool: Pool | None = None
     """Without one every container is made when its job comes."""
+    slots: Slots | None = None
+    """Without them a container that waits gets no run's shared directory."""
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
@@ -193,26 +197,36 @@ class Sandbox:
 
     async def _live(self, order: Order, place: Place, joined: Joined, luggage: Path) -> Outcome:
         """One life in a container: one that has waited, else one that is made now."""
-        blank = blank_spec(order, place, joined)
+        cold = blank_spec(order, place, joined)
         if self.pool is None:
-            return await self._live_cold(blank, order, place, joined, luggage)
-        kind = kind_of(order, blank, joined, order.workspace)
+            return await self._live_cold(cold, order, place, joined, luggage)
         with self.pool.job():
-            if order.shared is not None:  # whose mount a container has from its birth, or never
-                return await self._live_cold(blank, order, place, joined, luggage)
+            if (blank := self._waiting_for(order, cold)) is None:
+                return await self._live_cold(cold, order, place, joined, luggage)
+            kind = kind_of(order, blank, joined, order.workspace)
             outcome = None
             if (booted := await self.pool.take(kind)) is not None:
                 outcome = await self._live_warm(booted, order, place, joined, luggage)
             if outcome is None:
-                outcome = await self._live_cold(blank, order, place, joined, luggage)
+                outcome = await self._live_cold(cold, order, place, joined, luggage)
             self.pool.used(kind, outcome.usage.memory_peak_bytes)
             return outcome
+
+    def _waiting_for(self, order: Order, cold: ContainerSpec) -> ContainerSpec | None:
+        """What a container that waited for such a job is made of: one with a run's directory has had a slot for it."""
+        if order.shared is None:
+            return cold
+        mount = order.shared.mount
+        if self.slots is None or not isinstance(mount, Bind):
+            return None
+        return replace(cold, binds=tuple(bind for bind in cold.binds if bind != mount), slot=True)
 
     async def _live_warm(
         self, booted: Booted, order: Order, place: Place, joined: Joined, luggage: Path
     ) -> Outcome | None:
         """The job in a container that has waited; None if that was gone before the job reached it."""
         try:
+            await self._fill_slot(booted, order)
             return await self._use(booted, order, place, joined, luggage)
         except NeverBegan as error:
             telemetry.log.info("a waiting container was gone; the job starts cold", error=str(error))
@@ -220,6 +234,15 @@ class Sandbox:
         finally:
             booted.close()
             self.cleanup.discard(booted.name)
+
+    async def _fill_slot(self, booted: Booted, order: Order) -> None:
+        """Show the run's directory in a container that has waited; raises NeverBegan if that cannot be."""
+        if order.shared is None or order.shared.files is None or self.slots is None:
+            return
+        try:
+            await asyncio.to_thread(self.slots.fill, booted.name, order.shared.files)
+        except OSError as error:
+            raise NeverBegan(f"the shared directory cannot be mounted: {error}") from error
 
     async def _live_cold(
         self, blank: ContainerSpec, order: Order, place: Place, joined: Joined, luggage: Path
@@ -276,21 +299,30 @@ class Sandbox:
         if isinstance(place, Place) and await self.engine.has_image(place.image):
             self.pool.warm(kind_of(order, blank_spec(order, place, OFFLINE), OFFLINE, workspace=""))
 
-    def expect(self, runtime: Runtime, workspace: str, count: int) -> None:
-        """Say that the workspace will soon have so many jobs of the language."""
+    def expect(self, runtime: Runtime, workspace: str, count: int, *, shared: bool = False) -> None:
+        """Say that the workspace will soon have so many jobs of the language, with a run's directory or without."""
         if self.pool is not None:
-            self.pool.expect(runtime.name, workspace, count)
+            self.pool.expect(_label(runtime, shared=shared), workspace, count)
 
     def own(self, blank: ContainerSpec, name: str, role: str) -> ContainerSpec:
         """Make a spec one container's: its name, our labels, and a directory of its own at /executor/in."""
         inbox = self.folder / name
         inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        slot = (self._slot(name),) if blank.slot else ()
         return replace(
             blank,
             name=name,
             labels={LABEL: self.instance, LABEL_ROLE: role, LABEL_WORKER: self.worker},
-            binds=(Bind(inbox.resolve(), INBOX), *blank.binds),
+            binds=(Bind(inbox.resolve(), INBOX), *slot, *blank.binds),
         )
+
+    def _slot(self, name: str) -> Bind:
+        if self.slots is None:
+            raise AssertionError("BUG: a slot is wanted where there are none")
+        try:
+            return self.slots.made(name)
+        except OSError as error:
+            raise EngineTransient(f"a slot for a shared directory cannot be made: {error}") from error
 
     def _isolation(self, spec: ContainerSpec, place: Place, joined: Joined) -> Isolation:
         hard = spec.hardening
@@ -339,7 +371,12 @@ def kind_of(order: Order, blank: ContainerSpec, joined: Joined, workspace: str) 
     """What the pool is asked for; a compiler takes so long that few of them are ever missed."""
     if order.role == "compile":
         return Blank(blank, f"{order.runtime.name} build", workspace, joined.reach, COMPILERS)
-    return Blank(blank, order.runtime.name, workspace, joined.reach)
+    return Blank(blank, _label(order.runtime, shared=blank.slot), workspace, joined.reach)
+
+
+def _label(runtime: Runtime, *, shared: bool) -> str:
+    """How the pool calls containers of a language: those with a slot are others than those without."""
+    return f"{runtime.name} shared" if shared else runtime.name
 
 
 def _account(order: Order, early: Iterable[Frame]) -> Account:

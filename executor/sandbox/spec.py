@@ -25,6 +25,8 @@ class Bind:
     source: Path
     path: str
     writable: bool = False
+    follows: bool = False
+    """Whether what is mounted on the directory later is seen in the container too."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class ContainerSpec:
     network: str = "none"  # or `container:NAME`, whose network it joins
     entrypoint: tuple[str, ...] = ()  # empty: the image's own
     volumes: tuple[Volume, ...] = ()
+    slot: bool = False  # whether /shared is to be a slot (`executor.sandbox.slots`), made with its name
     environment: Mapping[str, str] = field(default_factory=dict)  # over the image's own
     folder: str | None = None  # where PID 1 starts; None: the image's own
 

@@ -55,7 +55,7 @@ class Surroundings:
     limits: FlowLimits
     run_ended: Callable[[str], None] = lambda _: None
     """Told of each run that has ended: nobody needs its shared directory any more."""
-    expect: Callable[[str, str, int], None] = lambda *_: None
+    expect: Callable[[str, str, int, bool], None] = lambda *_: None
     """Told of a workspace, a language, and how many of its scripts will soon run."""
 
 
@@ -241,10 +241,8 @@ class RunWorld:
 
     def expect(self, languages: Mapping[str, int]) -> None:
         """Scripts that will soon be run as jobs of this run."""
-        if self._shared:
-            return  # their containers are made with the run's directory
         for language, count in languages.items():
-            self._around.expect(self.run.workspace_id, language, count)
+            self._around.expect(self.run.workspace_id, language, count, self._shared)
 
     async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
         """How the script's job at this place ends, if there is one already."""

@@ -39,7 +39,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.instance = f"test-{uuid.uuid4()}"
         self.runtimes = scan()
-        parts = docker_parts(Settings(), self.runtimes)
+        parts = docker_parts(Settings(engine="docker"), self.runtimes)
         self.engine = parts.engine
         bounds = Bounds(count=WAITING, memory_bytes=1 << 40, cores=2)
         self.sandbox = make_sandbox(parts, folder, self.instance, "test", pool=bounds)

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from executor import telemetry
 from executor.errors import EngineError, ImageMissing
-from executor.sandbox.oci import kernel
+from executor.sandbox import kernel
 from executor.sandbox.spec import ImageSeen
 
 FRESH_S = 10.0

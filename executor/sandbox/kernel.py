@@ -6,7 +6,15 @@ import ctypes
 import os
 from pathlib import Path
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 0x1000, 0x4000, 0x80000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE, MS_SHARED = (
+    1,
+    2,
+    4,
+    0x1000,
+    0x4000,
+    0x80000,
+    0x100000,
+)
 MNT_DETACH = 2
 CLONE_FS, CLONE_NEWNS = 0x200, 0x20000
 OPTIONS_BYTES_MAX = 4095
