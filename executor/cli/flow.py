@@ -6,6 +6,8 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,7 +99,7 @@ def follow(client: Client, job_id: str, title: str, *, logs: bool = False) -> di
     """Show a run until it has ended; Ctrl-C cancels it."""
     telling = Telling(client, job_id, logs=logs)
     tree = FlowTree(client)
-    with Live(console=err, refresh_per_second=10, transient=False) as live:
+    with drawing() as live:
         while True:
             try:
                 job: dict[str, Any] = client.call("GET", f"{MAIN}/jobs_u/get/{job_id}?no_logs=true").json()
@@ -110,6 +112,17 @@ def follow(client: Client, job_id: str, title: str, *, logs: bool = False) -> di
             except KeyboardInterrupt:
                 step("cancelling the flow")
                 client.call("POST", f"{MAIN}/jobs_u/queue/cancel/{job_id}", {"reason": "Ctrl-C"})
+
+
+@contextmanager
+def drawing() -> Iterator[Live]:
+    """A picture that changes in a terminal; elsewhere it is printed once, and Rich forgets to end its last line."""
+    try:
+        with Live(console=err, refresh_per_second=10, transient=False) as live:
+            yield live
+    finally:
+        if not err.is_terminal:
+            err.line()
 
 
 class Telling:

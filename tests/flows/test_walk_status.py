@@ -253,13 +253,14 @@ async def test_a_flow_job_that_waits_says_for_what_and_until_when(flows: Flows) 
 async def test_a_run_that_goes_on_waits_no_more(flows: Flows) -> None:
     """Also when it was put down meanwhile."""
     gated = const("g", 1, suspend={"required_events": 1})
-    run = await flows.start(gated, script("late", {"sleep": 0.4}, {"result": 1}))
+    run = await flows.start(gated, script("late", {"sleep": 1}, {"result": 1}))
     job = await seen(flows, run, lambda job: job.get("suspend") == 1)
     assert job["running"] is True
     listed = (await flows.service.get("jobs/list", running=True)).json()
     assert run in {job["id"] for job in listed}
     await flows.post(f"jobs/flow/resume/{run}")
-    job = await seen(flows, run, lambda job: modules_of(job)["late"]["type"] == "InProgress")
+    await seen(flows, run, lambda job: modules_of(job)["late"]["type"] == "InProgress")
+    job = await flows.service.job(run)  # the row, read after that was shown
     assert job["suspend"] == 0
     await flows.service.ended(run)
 
