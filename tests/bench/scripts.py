@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from executor.settings import Settings
 from tests.acceptance.service import RealService
 from tests.bench import native
 from tests.bench.calls import Caller, at_once, script, sustained
@@ -52,7 +53,11 @@ def serving(**settings: str) -> Iterator[tuple[RealService, float]]:
 
 def scripts(figures: Figures, engine: str, *, quick: bool) -> None:
     """Everything there is to measure of scripts on one engine."""
-    settings = {"EXECUTOR_LIMITS__RESULT_BYTES__MAXIMUM": str(64 * 1024 * 1024)}
+    pool_max = str(Settings.model_fields["pool_max"].default)  # tests' services have none
+    settings = {
+        "EXECUTOR_LIMITS__RESULT_BYTES__MAXIMUM": str(64 * 1024 * 1024),
+        "EXECUTOR_POOL_MAX": pool_max,
+    }
     with serving(EXECUTOR_ENGINE=engine, **settings) as (service, start_s):
         figures.add(Row(f"service, {engine}", "start until ready", start_s, "s"))
         bench = Bench(figures, service, engine, quick)
