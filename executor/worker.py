@@ -42,7 +42,7 @@ Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str]], Awaitable[b
 
 
 class Worker:
-    """`executor.jobs.desk.Starter`: at most `concurrency` jobs at once, fewer per workspace by policy."""
+    """`executor.jobs.runners.Starter`: at most `concurrency` jobs at once, fewer per workspace by policy."""
 
     def __init__(
         self,

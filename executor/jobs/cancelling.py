@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from executor import telemetry
 from executor.jobs import store
@@ -18,8 +17,6 @@ from executor.jobs.desk import Desk, log_of_run
 from executor.jobs.ending import Ending, canceled
 from executor.jobs.job import Job, Role, now_us
 from executor.storage.tables import job_results, jobs
-
-GENERATIONS_MAX = 500
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,7 @@ async def end_by_force(desk: Desk, job: Job, by: str, why: str) -> None:
 
 def topmost(connection: Connection, job: Job) -> str:
     """The id of the outermost job around a job, or its own."""
-    at = job
-    for _ in range(GENERATIONS_MAX):
-        parent = None if at.parent_job is None else store.get(connection, job.workspace_id, at.parent_job)
-        if parent is None or parent.id == job.id:
-            break
-        at = parent
-    return at.id
+    return [job, *store.ancestors(connection, job)][-1].id
 
 
 def unfinished(connection: Connection, workspace_id: str, job_id: str) -> list[Unfinished]:
@@ -98,13 +89,8 @@ def unfinished(connection: Connection, workspace_id: str, job_id: str) -> list[U
 
 
 def _at_path(connection: Connection, workspace_id: str, path: str) -> list[Job]:
-    entered = jobs.c.run_id.is_(None) | (jobs.c.run_id == jobs.c.id)
-    where = and_(
-        jobs.c.workspace_id == workspace_id, jobs.c.path == path, jobs.c.state != "completed", entered
-    )
-    ids = connection.execute(select(jobs.c.id).where(where).order_by(jobs.c.created_at)).scalars().all()
-    found = [store.get(connection, workspace_id, job_id) for job_id in ids]
-    return [job for job in found if job is not None]
+    here = jobs.c.workspace_id == workspace_id, jobs.c.path == path
+    return store.matching(connection, *here, jobs.c.state != "completed", store.ENTERED)
 
 
 def _end_all(
@@ -118,7 +104,7 @@ def _end_all(
     """End a job and all below it; those that this has ended."""
     found = unfinished(connection, workspace_id, top)
     for one in found:
-        values: dict[str, Any] = {**store.ended(end, now), "suspend": 0, "suspend_until": None}
+        values = store.ended(end, now)
         if one.id in statuses:
             values["flow_status"] = statuses[one.id]
         connection.execute(update(jobs).where(jobs.c.id == one.id).values(**values))

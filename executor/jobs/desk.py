@@ -1,7 +1,7 @@
 """Where jobs are handed in and asked after.
 
 The desk knows what is stored and what is live in this process. It does not know how a script runs:
-a `Starter` (the worker) takes jobs over.
+`Starter` and `Walks` (`executor.jobs.runners`) take jobs over.
 """
 
 from __future__ import annotations
@@ -11,72 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 
 from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
-from executor.jobs import gates, runs, store
+from executor.jobs import events, gates, runs, store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, now_us
 from executor.jobs.live import LiveJob
+from executor.jobs.runners import ShowsStatus, Starter, Walks
 from executor.jobs.runs import Batch
 from executor.script import json_object
 from executor.storage.database import Database, insist
-
-
-class Starter(Protocol):
-    """Whoever runs jobs in this process."""
-
-    worker_id: str
-
-    def reserve(self, workspace_id: str) -> bool:
-        """Take a free slot for a job of the workspace, if there is one."""
-
-    def unreserve(self, workspace_id: str) -> None:
-        """Give the slot back; no job came of it."""
-
-    def start(self, job: Job, args: bytes) -> None:
-        """Run a job whose slot was reserved and whose lease is committed."""
-
-    def wake(self) -> None:
-        """Say that a job has been queued."""
-
-
-class Walks(Protocol):
-    """Whoever walks flow runs in this process."""
-
-    worker_id: str
-
-    def has_room(self) -> bool:
-        """Whether a further run can be walked at once."""
-
-    def start(self, run: Job, args: bytes) -> None:
-        """Walk a run whose lease is committed."""
-
-    async def take_up(self, run_id: str) -> None:
-        """There is news for a run: an event, or a cancellation."""
-
-    def drop(self, run_id: str) -> None:
-        """A run was ended over its walk's head: the walk is over, and what was held for the run."""
-
-    async def store(self, run_id: str) -> None:
-        """Whatever a run's walk has told of can be read from the database when this returns."""
-
-    def wake(self) -> None:
-        """A run is queued, or put down until a time."""
-
-
-class ShowsStatus(Protocol):
-    """The status of a flow job that is being walked."""
-
-    @property
-    def text(self) -> str:
-        """As JSON."""
-
-    def note_progress(self, job: str, percent: int) -> None:
-        """The script of a step says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +147,7 @@ class Desk:
         has ended.
         """
         run_id = await self.database.write(
-            runs.add_event, job_id, resume_id, approved, approver, payload, now_us()
+            events.add, job_id, resume_id, approved, approver, payload, now_us()
         )
         if run_id is not None and self.walks is not None:
             await self.walks.take_up(run_id)

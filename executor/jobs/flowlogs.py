@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Select, and_, exists, func, or_, select
 from executor.jobs import store
 from executor.jobs.job import Job
 from executor.storage.tables import job_output, jobs
+from executor.storage.texts import begins_with
 
 CHARS_MAX = 4 * 1024 * 1024
 """Characters in one answer; of a longer log the rest is asked for."""
@@ -111,7 +112,7 @@ def _inside(flow: Job) -> Any:
     whole = and_(jobs.c.run_id == flow.run_id, jobs.c.id != flow.id)
     if not flow.run_path:
         return whole
-    return and_(whole, jobs.c.run_path.startswith(f"{flow.run_path}/", autoescape=True))
+    return and_(whole, begins_with(jobs.c.run_path, f"{flow.run_path}/"))
 
 
 def _settled(in_order: Sequence[Any]) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from executor.jobs import store
 from executor.storage.tables import jobs, journal
+from executor.storage.texts import ends_with
 
 MARK = "/forget"
 VALUES = ("/args", "/result", "/kept", "/iterator")
@@ -24,7 +25,7 @@ def forget(connection: Connection, run_id: str) -> None:
     """Scrub the jobs of marked steps, and what the journal has of their values."""
     marked = connection.execute(
         select(journal.c.path, journal.c.value).where(
-            journal.c.run_id == run_id, journal.c.path.endswith(MARK)
+            journal.c.run_id == run_id, ends_with(journal.c.path, MARK)
         )
     ).all()
     if not marked:

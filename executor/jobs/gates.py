@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from executor.errors import BadInput, NotFound
-from executor.jobs import runs, store
+from executor.jobs import events, store
 from executor.jobs.job import Job
 from executor.storage.tables import flow_states, jobs, journal
 
@@ -20,7 +20,6 @@ RESULT_BYTES_MAX = 1024 * 1024
 """A gated step's result above this says nothing to the approval page."""
 STATES_MAX = 1000
 """Values that one flow may keep."""
-DEPTH_MAX = 500
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,17 @@ def read(connection: Connection, workspace_id: str, job_id: str) -> GateRows:
     if job is None:
         raise NotFound(f"no job {job_id} in workspace {workspace_id}", field="job")
     around: list[Job] = []
-    at = job
-    while at.id != job.run_id and at.parent_job is not None and len(around) < DEPTH_MAX:
-        parent = store.get(connection, workspace_id, at.parent_job)
-        if parent is None:
-            break
-        around.append(parent)
-        at = parent
+    if job.id != job.run_id:
+        for parent in store.ancestors(connection, job):
+            around.append(parent)
+            if parent.id == job.run_id:
+                break
     if not around or around[-1].id != job.run_id:
         raise NotFound(f"job {job_id} is no step of a flow: nothing waits for it", field="job")
     result = store.result(connection, job_id) if job.state == "completed" else None
     if result is not None and len(result) > RESULT_BYTES_MAX:
         result = None
-    return GateRows(job, around, runs.events(connection, job_id), result)
+    return GateRows(job, around, events.read(connection, job_id), result)
 
 
 def notes(connection: Connection, run_id: str, paths: Sequence[str]) -> dict[str, bytes]:
@@ -76,15 +73,8 @@ def flow_jobs(connection: Connection, flow: Job) -> list[Job]:
     """A flow job and, if it is a whole run, every flow job inside that has not ended."""
     if flow.role != "run":
         return [flow]
-    rows = connection.execute(
-        select(jobs.c.id).where(
-            jobs.c.run_id == flow.id,
-            jobs.c.role == "part",
-            jobs.c.state != "completed",
-        )
-    )
-    found = [store.get(connection, flow.workspace_id, row.id) for row in rows]
-    return [flow, *(job for job in found if job is not None)]
+    inside = jobs.c.run_id == flow.id, jobs.c.role == "part", jobs.c.state != "completed"
+    return [flow, *store.matching(connection, *inside)]
 
 
 # ------------------------------------------------------------ what scripts keep

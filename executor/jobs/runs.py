@@ -1,4 +1,4 @@
-"""Every statement about flow runs: their jobs by place, their journal, approvals.
+"""Every statement about flow runs: their jobs by place, their journal.
 
 Whatever a walk writes names the lease of its run, in the same transaction, so that a walk which was
 given up changes nothing. Its writes come in batches, in the order in which they happened.
@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
-from executor.errors import Conflict
-from executor.jobs import cache, store
+from executor.jobs import cache, events, store
 from executor.jobs.cache import Kept
 from executor.jobs.concurrency import Share, has_room
 from executor.jobs.ending import Ending
 from executor.jobs.forgetting import forget
 from executor.jobs.job import Job, NewJob, Role, Status
 from executor.jobs.leases import LeaseLost
-from executor.storage.tables import approvals, job_args, job_output, job_results, jobs, journal
+from executor.storage.tables import job_args, job_output, job_results, jobs, journal
 from executor.storage.texts import begins_with, ends_with
 
 BIG_BYTES = 16 * 1024
@@ -77,7 +76,6 @@ def load(connection: Connection, run_id: str) -> Record:
     """Everything a walk of the run needs to go the way it went before."""
     notes = connection.execute(select(journal.c.path, journal.c.value).where(journal.c.run_id == run_id))
     own, other = job_results, job_results.alias()
-    body = func.coalesce(own.c.body, other.c.body)
     rows = connection.execute(
         select(
             jobs.c.run_path,
@@ -88,32 +86,14 @@ def load(connection: Connection, run_id: str) -> Record:
             jobs.c.started_at,
             jobs.c.completed_at,
             func.coalesce(own.c.same_as, jobs.c.id).label("origin"),
-            body.label("body"),
+            func.coalesce(_if_small(own), _if_small(other)).label("body"),
         )
         .select_from(
-            jobs.outerjoin(own, own.c.job_id == jobs.c.id).outerjoin(
-                other, and_(other.c.job_id == own.c.same_as, func.length(other.c.body) <= BIG_BYTES)
-            )
+            jobs.outerjoin(own, own.c.job_id == jobs.c.id).outerjoin(other, other.c.job_id == own.c.same_as)
         )
         .where(jobs.c.run_id == run_id, jobs.c.id != run_id)
-        .where(or_(own.c.body.is_(None), func.length(own.c.body) <= BIG_BYTES))
     )
-    known = {row.run_path: _known(row, row.body) for row in rows}
-    big = connection.execute(
-        select(
-            jobs.c.run_path,
-            jobs.c.id,
-            jobs.c.role,
-            jobs.c.status,
-            jobs.c.reason,
-            jobs.c.started_at,
-            jobs.c.completed_at,
-            jobs.c.id.label("origin"),
-        )
-        .select_from(jobs.join(own, own.c.job_id == jobs.c.id))
-        .where(jobs.c.run_id == run_id, jobs.c.id != run_id, func.length(own.c.body) > BIG_BYTES)
-    )
-    known.update({row.run_path: _known(row, None) for row in big})
+    known = {row.run_path: _known(row) for row in rows}
     return Record({row.path: row.value for row in notes}, known)
 
 
@@ -126,11 +106,11 @@ def note(connection: Connection, run_id: str, path: str) -> bytes | None:
 
 def result_of_step(connection: Connection, run_id: str, beneath: str, step_id: str) -> bytes | None:
     """The latest result of a step in the run, or in the flow job at place `beneath` of it."""
-    end = f":{quote(step_id, safe='')}/result"
+    end = f":{quote(step_id, safe='')}{RESULT}"
     kept = connection.execute(
         select(journal.c.value)
         .where(journal.c.run_id == run_id, begins_with(journal.c.path, beneath))
-        .where(func.length(journal.c.path) >= len(end), ends_with(journal.c.path, end))
+        .where(ends_with(journal.c.path, end))
         .order_by(func.length(journal.c.path))
     ).first()
     if kept is not None:
@@ -156,13 +136,13 @@ def results_beneath(
     rows = connection.execute(
         select(jobs.c.run_path, jobs.c.step_id, jobs.c.id)
         .where(jobs.c.run_id == run_id, jobs.c.state == "completed", jobs.c.step_id.is_not(None))
-        .where(jobs.c.run_path.startswith(place, autoescape=True))
+        .where(begins_with(jobs.c.run_path, place))
         .order_by(jobs.c.completed_at, jobs.c.created_at)
     )
     notes = connection.execute(
         select(journal.c.path, journal.c.value)
-        .where(journal.c.run_id == run_id, journal.c.path.startswith(place, autoescape=True))
-        .where(journal.c.path.endswith(RESULT))
+        .where(journal.c.run_id == run_id, begins_with(journal.c.path, place))
+        .where(ends_with(journal.c.path, RESULT))
         .order_by(func.length(journal.c.path), journal.c.path)
     )
     found: list[tuple[str, str, tuple[bytes | None, str | None]]] = [
@@ -174,9 +154,14 @@ def results_beneath(
     return found
 
 
-def _known(row: Any, body: bytes | None) -> Known:
+def _if_small(results: Any) -> Any:
+    """A result's body, null for a big one, which is not even read."""
+    return case((func.length(results.c.body) <= BIG_BYTES, results.c.body))
+
+
+def _known(row: Any) -> Known:
     status = None if row.status is None else Status(row.status)
-    return Known(row.id, row.role, status, row.reason, body, row.origin, row.started_at, row.completed_at)
+    return Known(row.id, row.role, status, row.reason, row.body, row.origin, row.started_at, row.completed_at)
 
 
 def write(connection: Connection, run: Job, batch: Batch) -> None:
@@ -235,7 +220,7 @@ def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bo
     if connection.execute(select(jobs.c.canceled_by).where(jobs.c.id == run.id)).scalar_one() is not None:
         return False
     for gate, seen in parking.seen.items():
-        if len(events(connection, gate)) != seen:
+        if len(events.read(connection, gate)) != seen:
             return False
     connection.execute(
         update(jobs)
@@ -260,9 +245,7 @@ def finish(
 ) -> None:
     """Store the last batch and the end of a run, and scrub what is to be deleted then; raises LeaseLost."""
     write(connection, run, batch)
-    connection.execute(
-        update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status, suspend=0, suspend_until=None)
-    )
+    connection.execute(update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
     kept = Kept.of(run, now)
@@ -286,10 +269,8 @@ def end_all(
 ) -> None:
     """End a run and every flow job in it that has not ended, scrub what is to be; raises LeaseLost."""
     end_parts(connection, run.id, end, now)
-    values = {"suspend": 0, "suspend_until": None}
     if flow_status is not None:
-        values["flow_status"] = flow_status  # type: ignore[assignment]
-    connection.execute(update(jobs).where(jobs.c.id == run.id).values(**values))
+        connection.execute(update(jobs).where(jobs.c.id == run.id).values(flow_status=flow_status))
     if not store.finish(connection, run, end, now):
         raise LeaseLost
     forget(connection, run.id)
@@ -314,69 +295,6 @@ def is_unfinished(connection: Connection, run_id: str) -> bool:
     """Whether there is such a run, and it has not ended."""
     state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
     return state is not None and state != "completed"
-
-
-def lease(connection: Connection, run_id: str, worker_id: str, now: int) -> Job | None:
-    """Take a parked or queued run up; None if somebody has it, or it has ended."""
-    return store.lease_one(connection, run_id, worker_id, now)
-
-
-# ------------------------------------------------------------ approvals
-
-
-def events(connection: Connection, job_id: str) -> list[Any]:
-    """Approvals and disapprovals of a gated step's job, in the order they came."""
-    return list(
-        connection.execute(
-            select(approvals)
-            .where(approvals.c.job_id == job_id)
-            .order_by(approvals.c.arrived_at, approvals.c.resume_id)
-        )
-    )
-
-
-def add_event(
-    connection: Connection,
-    job_id: str,
-    resume_id: int,
-    approved: bool,
-    approver: str | None,
-    payload: bytes,
-    now: int,
-) -> str | None:
-    """Store an event of a step's job, and wake the run that may wait for it; the run's id.
-
-    Raises Conflict for a second one of the same id, and when the run has ended.
-    """
-    known = connection.execute(
-        select(approvals.c.job_id).where(approvals.c.job_id == job_id, approvals.c.resume_id == resume_id)
-    ).first()
-    if known is not None:
-        raise Conflict("resume request already sent", field="resume_id", remedy="use another resume id")
-    run_id: str | None = connection.execute(
-        select(jobs.c.run_id).where(jobs.c.id == job_id)
-    ).scalar_one_or_none()
-    state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
-    if state == "completed":
-        raise Conflict("the flow has ended; nothing waits for this any more", field="job")
-    connection.execute(
-        insert(approvals).values(
-            job_id=job_id,
-            resume_id=resume_id,
-            approved=approved,
-            approver=approver,
-            payload=payload,
-            arrived_at=now,
-        )
-    )
-    # The queue is the fallback: whoever looks next takes the run up.
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.id == run_id, jobs.c.state == "queued", jobs.c.scheduled_for > now)
-        .where(jobs.c.started_at.is_not(None))
-        .values(scheduled_for=now)
-    )
-    return run_id
 
 
 # ------------------------------------------------------------ cancellation

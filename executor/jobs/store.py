@@ -7,7 +7,7 @@ the worker and the attempt that hold its lease, so that a worker which was given
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -21,8 +21,9 @@ from executor.script import Limits, compact_json
 from executor.storage.tables import flow_states, job_args, job_output, job_results, jobs
 
 LOOK_AGAIN_US = 250_000
+GENERATIONS_MAX = 500
 
-_ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
+ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
 """Handed in by a client: no step of a flow run."""
 
 
@@ -89,7 +90,7 @@ def _carry_states(connection: Connection, origin: str, run_id: str) -> None:
 def waiting(connection: Connection) -> int:
     """How many jobs that clients handed in are queued; the steps of a run that goes on do not count."""
     return connection.execute(
-        select(func.count()).where(jobs.c.state == "queued", jobs.c.started_at.is_(None), _ENTERED)
+        select(func.count()).where(jobs.c.state == "queued", jobs.c.started_at.is_(None), ENTERED)
     ).scalar_one()
 
 
@@ -206,6 +207,8 @@ def ended(ending: Ending, now: int) -> dict[str, Any]:
         "labels": None if ending.labels is None else json.dumps(ending.labels),
         "memory_peak_bytes": ending.memory_peak_bytes,
         "cpu_ms": ending.cpu_ms,
+        "suspend": 0,
+        "suspend_until": None,
     }
 
 
@@ -238,7 +241,12 @@ def release(connection: Connection, job: Job, not_before: int) -> bool:
 
 def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
     """Running jobs, flow runs among them, whose worker is not among the living."""
-    rows = connection.execute(select(jobs).where(jobs.c.state == "running", jobs.c.worker_id.not_in(living)))
+    return matching(connection, jobs.c.state == "running", jobs.c.worker_id.not_in(living))
+
+
+def matching(connection: Connection, *where: Any) -> list[Job]:
+    """Jobs that meet all conditions, those created first before the others."""
+    rows = connection.execute(select(jobs).where(*where).order_by(jobs.c.created_at, jobs.c.id))
     return [_job(row) for row in rows]
 
 
@@ -280,6 +288,16 @@ def with_result(connection: Connection, workspace_id: str, job_id: str) -> tuple
     if job is None:
         return None
     return job, result(connection, job_id) if job.state == "completed" else None
+
+
+def ancestors(connection: Connection, job: Job) -> Iterator[Job]:
+    """The jobs around a job, from inside out; clients choose parents, also in a circle, so there is an end."""
+    at: Job | None = job
+    for _ in range(GENERATIONS_MAX):
+        at = None if at is None or at.parent_job is None else get(connection, job.workspace_id, at.parent_job)
+        if at is None or at.id == job.id:
+            return
+        yield at
 
 
 def args(connection: Connection, job_id: str) -> bytes:

@@ -38,7 +38,19 @@ Sees = Callable[[Path], bool]
 """Whether the engine finds a path of ours; it may live in another mount namespace."""
 
 
-class Ext4:
+class Mounted:
+    """What kinds have in common that are a mount of this host's, with the files below its root."""
+
+    def mount(self, place: Path) -> Bind:
+        """A bind of the files; it keeps the mount's nodev and nosuid."""
+        return Bind(place / MOUNT / FILES, SHARED, writable=True)
+
+    def files(self, place: Path) -> Path:
+        """The files, to be read with `executor.sandbox.reading`."""
+        return place / MOUNT / FILES
+
+
+class Ext4(Mounted):
     """An ext4 file system in a sparse file, on a loop device; it outlives everything but its deletion."""
 
     name = "ext4"
@@ -90,14 +102,6 @@ class Ext4:
         (place / IMAGE).unlink(missing_ok=True)
         _forget_mount(place)
 
-    def mount(self, place: Path) -> Bind:
-        """A bind of the files; it keeps the mount's nodev and nosuid."""
-        return Bind(place / MOUNT / FILES, SHARED, writable=True)
-
-    def files(self, place: Path) -> Path:
-        """The files, to be read with `executor.sandbox.reading`."""
-        return place / MOUNT / FILES
-
     def sync(self, place: Path) -> None:
         """Write the file system to the image, and the image to the disk."""
         sync_file_system(place / MOUNT)
@@ -116,7 +120,7 @@ class Ext4:
         )
 
 
-class HostTmpfs:
+class HostTmpfs(Mounted):
     """A tmpfs, where there are no loop devices: it outlives the service, but not the host's next start.
 
     What is in it counts as memory of the job that wrote it.
@@ -150,14 +154,6 @@ class HostTmpfs:
         """Unmount, which frees the memory."""
         unmount(place)
         _forget_mount(place)
-
-    def mount(self, place: Path) -> Bind:
-        """A bind of the files; it keeps the mount's nodev and nosuid."""
-        return Bind(place / MOUNT / FILES, SHARED, writable=True)
-
-    def files(self, place: Path) -> Path:
-        """The files, to be read with `executor.sandbox.reading`."""
-        return place / MOUNT / FILES
 
     def sync(self, place: Path) -> None:
         """There is nothing that a power cut would leave."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, and_, func
 
 
 def begins_with(column: Any, start: str) -> ColumnElement[bool]:
@@ -16,9 +16,9 @@ def begins_with(column: Any, start: str) -> ColumnElement[bool]:
 
 
 def ends_with(column: Any, end: str) -> ColumnElement[bool]:
-    """The column's text, which is no shorter, ends with `end`."""
-    tail: ColumnElement[str] = func.substr(column, func.length(column) - len(end) + 1)
-    return tail == end
+    """The column's text ends with `end`."""
+    start = func.length(column) - len(end) + 1  # databases differ in what lies before the first character
+    return and_(start > 0, func.substr(column, start) == end)
 
 
 def has_part(column: Any, part: str) -> ColumnElement[bool]:

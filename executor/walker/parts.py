@@ -90,6 +90,8 @@ class Parts:
             "concurrency_key": None,
             "concurrency_limit": None,
             "concurrency_window_s": None,
+            "suspend": 0,
+            "suspend_until": None,
             **UNENDED,
         }
 

@@ -34,7 +34,7 @@ WALKS_MAX = 200
 
 
 class Walker:
-    """`executor.jobs.desk.Walks`: walks the runs of this process."""
+    """`executor.jobs.runners.Walks`: walks the runs of this process."""
 
     def __init__(self, worker_id: str, around: Surroundings) -> None:
         self.worker_id = worker_id
@@ -74,7 +74,7 @@ class Walker:
         if not self.has_room():
             self._woken.set()
             return
-        run = await self._desk.database.write(runs.lease, run_id, self.worker_id, now_us())
+        run = await self._desk.database.write(store.lease_one, run_id, self.worker_id, now_us())
         if run is not None:
             self.start(run, await self._desk.database.read(store.args, run_id))
 

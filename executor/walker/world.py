@@ -26,7 +26,7 @@ from executor.flows.status import FlowStatus
 from executor.flows.values import Args, End, Value
 from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
-from executor.jobs import cache, runs, store
+from executor.jobs import cache, events, runs, store
 from executor.jobs.desk import Desk, Early
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status, now_us
@@ -165,7 +165,7 @@ class RunWorld:
     async def events(self, job: str) -> list[Event]:
         """The events of a gated step so far."""
         await self.store()  # the job whose events are asked for has to be there
-        rows = await self._read(runs.events, job)
+        rows = await self._read(events.read, job)
         self.seen[job] = len(rows)
         return [Event(row.resume_id, row.approved, row.approver, row.payload) for row in rows]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor.jobs import runs
+from executor.jobs import runs, store
 from executor.jobs.job import now_us
 from tests.approving import Approvals, gated, told
 from tests.flows.running import Flows, branchall, const, forloop, script
@@ -184,7 +184,7 @@ async def test_a_run_that_is_being_put_down_hears_of_its_cancellation(service: L
     run = await approvals.start(gated(), told())
     await approvals.waits(run, parked=True)
     database, desk = service.context.desk.database, service.context.desk
-    job = await database.write(runs.lease, run, "a worker", now_us())
+    job = await database.write(store.lease_one, run, "a worker", now_us())
     assert job is not None
     await database.write(runs.note_cancellation, run, "admin", "why", now_us())
     parking = runs.Parking(None, "{}", {})

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from executor.jobs import events as stored_events
 from executor.jobs import runs
 from tests.approving import Approvals, events, gated, identity, script, told
 from tests.service import local_service
@@ -110,7 +111,7 @@ async def test_an_event_between_looking_and_resting_is_seen(
 
         async def read_before_event(act: Any, *args: Any) -> Any:
             found = await read(act, *args)
-            if act is runs.events and not sent:
+            if act is stored_events.read and not sent:
                 sent.append(args[0])
                 await approvals.approve(args[0], "meanwhile")
                 await asyncio.sleep(0.2)  # the run has been told

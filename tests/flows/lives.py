@@ -7,6 +7,7 @@ The next life begins on the same database, as the next process would.
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ from executor.workspace.library import Library
 from executor.workspace.workspaces import Workspaces
 
 T = TypeVar("T")
+PATIENCE_S = 50
+"""Longer than a machine stands still, shorter than the queues' `IDLE_S`, which would mend a lost wake-up."""
 LIMITS = FlowLimits(depth=50, modules=5000, iterations=10_000)
 
 
@@ -92,8 +95,8 @@ class Lives:
         try:
             living = asyncio.create_task(self._live(database, new))
             dying = asyncio.create_task(database.died.wait())
-            await asyncio.wait({living, dying}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
-            assert living.done() or dying.done(), "neither ended nor died"
+            await asyncio.wait({living, dying}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            assert living.done() or dying.done(), f"neither ended nor died: {stacks(before)}"
             return living.result() if living.done() and not database.died.is_set() else None
         finally:
             database.died.set()
@@ -144,6 +147,14 @@ class Lives:
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
         )
+
+
+def stacks(others: set[asyncio.Task[Any]]) -> str:
+    """Where every task but these stands."""
+    text = io.StringIO()
+    for task in asyncio.all_tasks() - others:
+        task.print_stack(file=text)
+    return text.getvalue()
 
 
 def new_run(value: Any, args: dict[str, Any]) -> NewJob:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import time
 import uuid
@@ -205,40 +204,6 @@ async def test_no_database(sql: SqlScripts) -> None:
     assert (failed.reason, "argument `database` is missing" in failed.message) == (Reason.BAD_INPUT, True)
     failed = await sql.failure("-- database f/a/db\nselect 1")
     assert (failed.reason, "resource 'f/a/db' not found" in failed.message) == (Reason.BAD_INPUT, True)
-
-
-async def test_wrong_password(sql: SqlScripts) -> None:
-    """A refused login says so, and never what was tried."""
-    seen = await sql.run("select 1", password="geheim-und-falsch")
-    assert isinstance(seen.outcome, Failed)
-    assert 'password authentication failed for user "app"' in seen.outcome.message
-    assert "geheim" not in repr(seen)
-
-
-async def test_refused(sql: SqlScripts) -> None:
-    """A server that is down is known at once."""
-    seen = await sql.run("select 1", port=1)
-    assert isinstance(seen.outcome, Failed)
-    assert "Connection refused" in seen.outcome.message
-    assert seen.seconds < 2
-
-
-async def test_unreachable(sql: SqlScripts, postgresql_server: DatabaseServer) -> None:
-    """A host that is not there is given up within some ten seconds."""
-    nobody = str(ipaddress.ip_address(postgresql_server.host) + 200)
-    seen = await sql.run("select 1", host=nobody)
-    assert isinstance(seen.outcome, Failed)
-    assert "cannot connect" in seen.outcome.message
-    assert seen.seconds < 12
-
-
-async def test_silent(sql: SqlScripts, postgresql_server: DatabaseServer) -> None:
-    """A host that takes the connection and says nothing is given up after ten seconds."""
-    port = postgresql_server.fall_silent()
-    seen = await sql.run("select 1", port=port)
-    assert isinstance(seen.outcome, Failed)
-    assert f"{postgresql_server.host}:{port}: no answer within 10 s" in seen.outcome.message
-    assert 9 < seen.seconds < 12
 
 
 async def test_unknown_host(sql: SqlScripts) -> None:
