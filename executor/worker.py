@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, Reason, Unavailable
-from executor.jobs import cache, store
+from executor.jobs import cache, queue, store
 from executor.jobs.desk import Desk, log_of_run
-from executor.jobs.ending import Ending, canceled, ending, infrastructure, labels_of
+from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
-from executor.jobs.live import LiveJob, Piece
+from executor.jobs.live import LiveJob
 from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
@@ -34,6 +34,8 @@ ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
 RETRY_US = 1_000_000
 IDLE_S = 60.0
+NOTE_S = 0.1
+"""A script that runs for so long has its container stored while it runs; of others their end tells."""
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
 
@@ -143,7 +145,7 @@ class Worker:
             full = [workspace for workspace in self._busy if self._is_full(workspace)]
             claimed = await self._claim(full)
             if claimed is None:
-                due = await self._desk.database.read(store.next_due, now_us(), full)
+                due = await self._desk.database.read(queue.next_due, now_us(), full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
                 self._queue_is_empty = due is None and not full
                 return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
@@ -160,61 +162,68 @@ class Worker:
         """The next due job; while we ask, nobody may reserve the slot that is meant for it."""
         self._waiting, self._claiming = False, True  # a submit from here on sets `_waiting` again
         try:
-            return await self._desk.database.write(store.claim, self.worker_id, now_us(), full)
+            return await self._desk.database.write(queue.claim, self.worker_id, now_us(), full)
         finally:
             self._claiming = False
 
-    def start(self, job: Job, args: bytes) -> None:
-        """Run a leased job in a task of its own."""
-        task = asyncio.create_task(self._run(job, args), name=f"job {job.id}")
+    def start(self, job: Job, args: bytes, log_chars: int | None = None) -> None:
+        """Run a leased job in a task of its own; `log_chars`, where known, are in its log already."""
+        changed = self._desk.changed
+        of_run = log_of_run(job.run_id or job.id)
+        live = LiveJob(job.id, lambda: changed(job.id), lambda: changed(of_run), job.workspace_id)
+        self._desk.live[job.id] = live  # before anybody else's turn: who cancels it from now on finds it
+        self._in_background(self._run(job, args, live, log_chars), name=f"job {job.id}")
+
+    def _in_background(self, act: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(act, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     # ------------------------------------------------------------ one job
 
-    async def _run(self, job: Job, args: bytes) -> None:
+    async def _run(self, job: Job, args: bytes, live: LiveJob, log_chars: int | None) -> None:
         """See a leased job to its end, or give the lease back."""
         telemetry.jobs_running.inc()
-        changed = self._desk.changed
-        of_run = log_of_run(job.run_id or job.id)
-        live = LiveJob(job.id, lambda: changed(job.id), lambda: changed(of_run), job.workspace_id)
-        self._desk.live[job.id] = live
         keeping = asyncio.create_task(live.keep(self._desk.database))
         try:
-            word = await self._one_run(job, args, live)
+            word = await self._one_run(job, args, live, log_chars)
             live.close()
             await keeping
-            await self._give_up(job, word, live.waiting())
+            await self._give_up(job, word, live)
         except LeaseLost:
             telemetry.log.warning("lease lost; the run is dropped", job=job.id, attempt=job.attempt)
         finally:
             keeping.cancel()
+            live.close()
             self._desk.live.pop(job.id, None)
-            changed(job.id)
-            changed(of_run)
+            self._desk.changed(job.id)
+            self._desk.changed(log_of_run(job.run_id or job.id))
             self.unreserve(job.workspace_id)
             telemetry.jobs_running.dec()
 
-    async def _give_up(self, job: Job, word: LastWord, rest: list[Piece]) -> None:
+    async def _give_up(self, job: Job, word: LastWord, live: LiveJob) -> None:
         """Store the run's end; one that cannot be stored for a bug of ours is stored as that."""
+        now = now_us()
+        write = self._desk.database.write
         try:
-            await insist(partial(self._desk.database.write, give_up, job, word, rest))
+            await insist(partial(write, give_up, job, word, live.waiting(), now))
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must not stay without an end
             telemetry.log.exception("BUG: a run's end could not be stored", job=job.id)
             word = Completion(infrastructure(f"the end could not be stored: {type(error).__name__}"))
-            await insist(partial(self._desk.database.write, give_up, job, word, []))
+            await insist(partial(write, give_up, job, word, [], now))
         if isinstance(word, Completion):
+            live.ended = (after(job, word.end, now), word.end.result)
             count(job, word.end)
 
-    async def _one_run(self, job: Job, args: bytes, live: LiveJob) -> LastWord:
+    async def _one_run(self, job: Job, args: bytes, live: LiveJob, log_chars: int | None) -> LastWord:
         """Run the job's script once; give what is to be stored of it, together with its last output."""
         try:
-            if job.attempt > 1 or job.run_id is not None:
-                await self._continue_output(job, live)
+            await self._continue_output(job, live, log_chars)
             self._desk.changed(job.id)
-            return Completion(await self._end_of(job, args, live))
+            end = await self._end_of(job, args, live)
+            return Completion(end, live.isolation)
         except LeaseLost:
             raise
         except asyncio.CancelledError:  # we are stopping: somebody else runs it
@@ -225,8 +234,11 @@ class Worker:
             telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
             return Completion(infrastructure(f"{type(error).__name__}: {error}"))
 
-    async def _continue_output(self, job: Job, live: LiveJob) -> None:
-        """Output follows what is there: of a lost run, or what the walk says of a step."""
+    async def _continue_output(self, job: Job, live: LiveJob, log_chars: int | None) -> None:
+        """Output follows what is there: of a lost run, or what its submission says."""
+        if log_chars is not None:
+            live.texts["log"].stored = log_chars
+            return
         kinds: tuple[OutputKind, ...] = ("log", "stream") if job.attempt > 1 else ("log",)
         for kind in kinds:
             _, live.texts[kind].stored = await insist(partial(self._desk.stored_output, job.id, kind))
@@ -255,7 +267,7 @@ class Worker:
             limits=job.limits,
             cancellation=cancellation,
             listener=Listener(
-                claimed=lambda isolation: self._commit_lease(job, live, isolation),
+                claimed=lambda isolation: self._claimed(job, live, isolation),
                 log=lambda text: live.tell("log", text),
                 stream=lambda text: live.tell("stream", text),
             ),
@@ -303,18 +315,20 @@ class Worker:
         await shared.sync()
         return outcome
 
-    async def _commit_lease(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
-        """Say where the script is about to run, and learn whether it still should."""
-        note = partial(
-            store.note_container, job=job, container=isolation.container, isolation=isolation.as_dict()
-        )
-        match await insist(partial(self._desk.database.write, note)):
-            case "lost":
-                raise LeaseLost
-            case "canceled":  # asked for before anybody here could be told
-                live.cancel_asked.set()
-            case "ours":
-                pass
+    async def _claimed(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
+        """The script is about to run there, under the lease that was committed when it began."""
+        live.isolation = isolation
+        asyncio.get_running_loop().call_later(NOTE_S, self._note_container, job, live, isolation)
+
+    def _note_container(self, job: Job, live: LiveJob, isolation: Isolation) -> None:
+        if not live.closed:
+            self._in_background(self._noted(job, isolation), name=f"note of job {job.id}")
+
+    async def _noted(self, job: Job, isolation: Isolation) -> None:
+        """Store where a script runs that takes a while."""
+        with suppress(Unavailable):  # its end will say so too
+            await self._desk.database.write(store.note_container, job, isolation)
+            self._desk.changed(job.id)
 
     async def _after_loss(self, job: Job, live: LiveJob, why: str) -> LastWord:
         """The run was lost: the job waits again, unless that happened too often."""

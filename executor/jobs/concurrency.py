@@ -47,7 +47,7 @@ def has_room(connection: Connection, share: Share, now: int) -> bool:
     return bool(taken < share.limit)
 
 
-def _counts(other: Any, window: Any, now: int) -> Any:
+def _counts(other: Any, window: Any, now: Any) -> Any:
     """The condition that a started job counts: in a window, or as long as it has not ended."""
     return case(
         (window > 0, other.c.started_at > now - window * 1_000_000),
@@ -55,8 +55,8 @@ def _counts(other: Any, window: Any, now: int) -> Any:
     )
 
 
-def may_start(now: int) -> Any:
-    """The condition that a queued job is not held back by its key's limit."""
+def may_start(now: Any) -> Any:
+    """The condition that a queued job is not held back by its key's limit at a time, which may be a parameter."""
     other = jobs.alias("other")
     counts = _counts(other, func.coalesce(jobs.c.concurrency_window_s, 0), now)
     taken = (
@@ -73,7 +73,7 @@ def may_start(now: int) -> Any:
     )
 
 
-def held_back(role: str, now: int) -> Any:
+def held_back(role: Any, now: Any) -> Any:
     """The condition that a job is due and waits for its key."""
     return and_(
         jobs.c.state == "queued",

@@ -19,7 +19,7 @@ from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
 from executor.jobs import events, gates, runs, store
 from executor.jobs.ending import canceled
-from executor.jobs.job import Job, NewJob, OutputKind, now_us
+from executor.jobs.job import Job, NewJob, OutputKind, leased, now_us
 from executor.jobs.live import LiveJob
 from executor.jobs.runners import ShowsStatus, Starter, Walks
 from executor.jobs.runs import Batch
@@ -136,7 +136,7 @@ class Desk:
         if job is None:
             starter.wake()
         else:
-            starter.start(job, new.args)
+            starter.start(job, new.args, len(new.log))
 
     async def add_event(
         self, job_id: str, resume_id: int, approved: bool, approver: str | None, payload: bytes
@@ -182,7 +182,7 @@ class Desk:
             if job is None:
                 starter.unreserve(new.workspace_id)
         if job is not None:
-            starter.start(job, new.args)
+            starter.start(job, new.args, len(new.log))
         return job is not None
 
     async def get(self, workspace_id: str, job_id: str) -> Job:
@@ -262,11 +262,16 @@ class Desk:
 
         Raises NotFound, and Unavailable if the service stops first.
         """
+        live: LiveJob | None = None
         with self.watching(job_id) as event:
             while True:
                 event.clear()
-                live = self.live.get(job_id)
-                if live is None or live.workspace_id != workspace_id:  # else its end is not stored yet
+                live = self.live.get(job_id, live)
+                if live is not None and live.workspace_id != workspace_id:
+                    raise _unknown(workspace_id, job_id)
+                if live is not None and live.ended is not None:
+                    return Completed(*live.ended)
+                if job_id not in self.live or self.live[job_id].cancel_asked.is_set():  # else it goes on
                     done = await self.result(workspace_id, job_id)
                     if done is not None:
                         return done
@@ -357,7 +362,7 @@ def _add_leased(connection: Connection, new: NewJob, worker_id: str, queue_max: 
     """Store the job with its lease; None if this very request is stored already."""
     if not store.add(connection, new, worker_id, queue_max):
         return None
-    return store.get(connection, new.workspace_id, new.id)
+    return leased(new, worker_id)
 
 
 def _unknown(workspace_id: str, job_id: str) -> NotFound:

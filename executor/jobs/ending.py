@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from executor.errors import Reason
-from executor.jobs.job import Status
+from executor.jobs.job import Job, Status
 from executor.script import Failed, Outcome, Returned, Usage, compact_json
 
 LABELS_MAX = 100
@@ -25,6 +25,18 @@ class Ending:
     canceled_reason: str | None = None
     memory_peak_bytes: int | None = None
     cpu_ms: int | None = None
+
+
+def after(job: Job, end: Ending, now: int) -> Job:
+    """The job as it is once this end, of microsecond `now`, is stored; but for where it ran."""
+    return replace(
+        job,
+        state="completed",
+        completed_at=now,
+        worker_id=None,
+        suspend=0,
+        **{each.name: getattr(end, each.name) for each in fields(end) if each.name != "result"},
+    )
 
 
 def ending(outcome: Outcome, timeout_s: float, step_id: str | None = None) -> Ending:

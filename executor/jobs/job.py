@@ -162,3 +162,32 @@ def as_us(when: datetime) -> int:
     """A time in microseconds since 1970, exactly; one without a zone is UTC."""
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return (aware - EPOCH) // timedelta(microseconds=1)
+
+
+NOTHING_YET = (
+    "status",
+    "completed_at",
+    "container",
+    "canceled_by",
+    "canceled_reason",
+    "reason",
+    "labels",
+    "memory_peak_bytes",
+    "cpu_ms",
+    "isolation",
+)
+
+
+def leased(new: NewJob, worker_id: str) -> Job:
+    """The job as it is stored when a worker has it from the very first."""
+    values = {key: value for key, value in vars(new).items() if key not in ("args", "log")}
+    nothing_yet: dict[str, Any] = dict.fromkeys(NOTHING_YET)
+    return Job(
+        **values,
+        **nothing_yet,
+        state="running",
+        started_at=new.created_at,
+        worker_id=worker_id,
+        attempt=1,
+        deleted=False,
+    )

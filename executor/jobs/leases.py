@@ -11,15 +11,17 @@ from sqlalchemy import Connection
 
 from executor.jobs import cache, store
 from executor.jobs.ending import Ending
-from executor.jobs.job import Job, Status, now_us
+from executor.jobs.job import Job, Status
 from executor.jobs.live import Piece, append
+from executor.script import Isolation
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The job has ended."""
+    """The job has ended; `isolation` says where its script ran, if it did."""
 
     end: Ending
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ class LeaseLost(Exception):
     """Another worker has the job now, or it is completed: this run no longer counts."""
 
 
-def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece]) -> None:
+def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece], now: int) -> None:
     """End a run by its last word and the rest of its output; raises LeaseLost, and then nothing is stored."""
     if isinstance(word, Completion):
-        is_ours = store.finish(connection, job, word.end, now_us())
+        is_ours = store.finish(connection, job, word.end, now, word.isolation)
     else:
         is_ours = store.release(connection, job, word.not_before)
     if not is_ours:
         raise LeaseLost
-    kept = cache.Kept.of(job, now_us())
+    kept = cache.Kept.of(job, now)
     if kept is not None and isinstance(word, Completion) and word.end.status is Status.SUCCESS:
         cache.keep(connection, job.workspace_id, kept)
     append(connection, job.id, rest)

@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from executor import telemetry
 from executor.errors import Unavailable
 from executor.jobs import store
-from executor.jobs.job import OutputKind
+from executor.jobs.job import Job, OutputKind
+from executor.script import Isolation
 from executor.storage.database import Database
 
 FLUSH_S = 0.2
@@ -83,11 +84,15 @@ class LiveJob:
         self.workspace_id = workspace_id
         self.texts: dict[OutputKind, Text] = {"log": Text(), "stream": Text()}
         self.cancel_asked = asyncio.Event()
+        self.isolation: Isolation | None = None
+        """Where its script runs, once that is known."""
+        self.ended: tuple[Job, bytes] | None = None
+        """The job and its result as they are stored, once they are."""
         self._changed = changed
         self._stored = stored
         self._dirty = asyncio.Event()
         self._full = asyncio.Event()
-        self._closed = False
+        self.closed = False
 
     def tell(self, kind: OutputKind, text: str) -> None:
         """Add to the log or the result stream."""
@@ -99,14 +104,14 @@ class LiveJob:
 
     async def keep(self, database: Database) -> None:
         """Store the output as it comes, until `close`."""
-        while not self._closed:
+        while not self.closed:
             await self._dirty.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await self._full.wait()
             self._dirty.clear()
             self._full.clear()
-            if self._closed:
+            if self.closed:
                 return
             pieces = self.waiting()
             try:
@@ -125,7 +130,7 @@ class LiveJob:
 
     def close(self) -> None:
         """Let `keep` return; what is `waiting` then is for the transaction that ends the run."""
-        self._closed = True
+        self.closed = True
         self._dirty.set()
         self._full.set()
 

@@ -18,8 +18,8 @@ class Starter(Protocol):
     def unreserve(self, workspace_id: str) -> None:
         """Give the slot back; no job came of it."""
 
-    def start(self, job: Job, args: bytes) -> None:
-        """Run a job whose slot was reserved and whose lease is committed."""
+    def start(self, job: Job, args: bytes, log_chars: int | None = None) -> None:
+        """Run a job whose slot was reserved and whose lease is committed; with so many characters in its log."""
 
     def wake(self) -> None:
         """Say that a job has been queued."""

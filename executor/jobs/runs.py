@@ -18,7 +18,7 @@ from executor.jobs.cache import Kept
 from executor.jobs.concurrency import Share, has_room
 from executor.jobs.ending import Ending
 from executor.jobs.forgetting import forget
-from executor.jobs.job import Job, NewJob, Role, Status
+from executor.jobs.job import Job, NewJob, Role, Status, leased
 from executor.jobs.leases import LeaseLost
 from executor.storage.tables import job_args, job_output, job_results, jobs, journal
 from executor.storage.texts import begins_with, ends_with
@@ -192,7 +192,7 @@ def write_and_add(
     """Store a batch and a script job of the run; the job, if it is leased to `worker_id` at once."""
     write(connection, run, batch)
     store.insert_job(connection, new, worker_id)
-    return None if worker_id is None else store.get(connection, new.workspace_id, new.id)
+    return None if worker_id is None else leased(new, worker_id)
 
 
 def begin_limited(connection: Connection, run: Job, batch: Batch, share: Share, now: int) -> bool:

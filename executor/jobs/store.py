@@ -7,20 +7,18 @@ the worker and the attempt that hold its lease, so that a worker which was given
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, literal, or_, select, update
 
 from executor.errors import Conflict, TooManyJobs
-from executor.jobs import concurrency
 from executor.jobs.ending import Ending
-from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Role, Status
-from executor.script import Limits, compact_json
+from executor.jobs.job import DELETED_LOG, Job, NewJob, OutputKind, Status
+from executor.script import Isolation, Limits, compact_json
 from executor.storage.tables import flow_states, job_args, job_output, job_results, jobs
 
-LOOK_AGAIN_US = 250_000
 GENERATIONS_MAX = 500
 
 ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
@@ -94,38 +92,15 @@ def waiting(connection: Connection) -> int:
     ).scalar_one()
 
 
-def claim(
-    connection: Connection, worker_id: str, now: int, not_in: Collection[str], role: Role = "script"
-) -> tuple[Job, bytes] | None:
-    """Lease the next due job to the worker, passing over the workspaces `not_in`; with its args.
-
-    Of those that are due a higher priority goes first, then who has waited longest.
-    """
-    next_id = (
-        select(jobs.c.id)
-        .where(jobs.c.state == "queued", jobs.c.role == role, jobs.c.scheduled_for <= now)
-        .where(jobs.c.workspace_id.not_in(not_in), concurrency.may_start(now))
-        .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
-        .limit(1)
-        .scalar_subquery()
-    )
-    row = connection.execute(
-        update(jobs).where(jobs.c.id == next_id).values(**_lease(worker_id, now)).returning(*jobs.c)
-    ).first()
-    if row is None:
-        return None
-    return _job(row), args(connection, row.id)
-
-
 def lease_one(connection: Connection, job_id: str, worker_id: str, now: int) -> Job | None:
     """Lease this very job, if it is queued."""
     row = connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.state == "queued")
-        .values(**_lease(worker_id, now))
+        .values(**lease_values(worker_id, now))
         .returning(*jobs.c)
     ).first()
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 def holds(connection: Connection, job: Job) -> bool:
@@ -133,7 +108,8 @@ def holds(connection: Connection, job: Job) -> bool:
     return connection.execute(select(jobs.c.id).where(_leased(job))).first() is not None
 
 
-def _lease(worker_id: str, now: int) -> dict[str, Any]:
+def lease_values(worker_id: Any, now: Any) -> dict[str, Any]:
+    """What a row says when the worker takes the job."""
     return {
         "state": "running",
         "worker_id": worker_id,
@@ -142,41 +118,21 @@ def _lease(worker_id: str, now: int) -> dict[str, Any]:
     }
 
 
-def next_due(connection: Connection, now: int, not_in: Collection[str], role: Role = "script") -> int | None:
-    """When to look for a job to start next, in microseconds; None if nothing waits outside `not_in`.
-
-    Jobs that only their key's limit holds back are looked at again after a moment.
-    """
-    waiting = and_(jobs.c.state == "queued", jobs.c.role == role, jobs.c.workspace_id.not_in(not_in))
-    held = concurrency.held_back(role, now)
-    # The index has them in this order: the first one ends the search, however many wait behind it.
-    first: int | None = connection.execute(
-        select(jobs.c.scheduled_for).where(waiting, ~held).order_by(jobs.c.scheduled_for).limit(1)
-    ).scalar_one_or_none()
-    if connection.execute(select(jobs.c.id).where(waiting, held).limit(1)).first() is None:
-        return first
-    again = now + LOOK_AGAIN_US
-    return again if first is None else min(first, again)
+def note_container(connection: Connection, job: Job, isolation: Isolation) -> bool:
+    """Say which container the job's script runs in; False if the lease is lost, then nothing changes."""
+    return _changed(connection.execute(update(jobs).where(_leased(job)).values(**_ran_in(isolation))))
 
 
-def note_container(
-    connection: Connection, job: Job, container: str, isolation: Mapping[str, Any]
-) -> Literal["lost", "canceled", "ours"]:
-    """Commit which container the job's script is about to run in; say whether the lease still holds."""
-    row = connection.execute(
-        update(jobs)
-        .where(_leased(job))
-        .values(container=container, isolation=json.dumps(dict(isolation)))
-        .returning(jobs.c.canceled_by)
-    ).first()
-    if row is None:
-        return "lost"
-    return "ours" if row.canceled_by is None else "canceled"
+def _ran_in(isolation: Isolation) -> dict[str, Any]:
+    return {"container": isolation.container, "isolation": json.dumps(isolation.as_dict())}
 
 
-def finish(connection: Connection, job: Job, ending: Ending, now: int) -> bool:
-    """Record how a running job ended; False if the lease is lost, then nothing changes."""
-    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**ended(ending, now))))
+def finish(
+    connection: Connection, job: Job, ending: Ending, now: int, isolation: Isolation | None = None
+) -> bool:
+    """Record how a running job ended, and where it ran; False if the lease is lost, then nothing changes."""
+    values = ended(ending, now) | ({} if isolation is None else _ran_in(isolation))
+    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**values)))
     if changed:
         connection.execute(insert(job_results), {"job_id": job.id, "body": ending.result})
     return changed
@@ -247,7 +203,7 @@ def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
 def matching(connection: Connection, *where: Any) -> list[Job]:
     """Jobs that meet all conditions, those created first before the others."""
     rows = connection.execute(select(jobs).where(*where).order_by(jobs.c.created_at, jobs.c.id))
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def append_output(connection: Connection, job_id: str, kind: OutputKind, position: int, text: str) -> None:
@@ -279,7 +235,7 @@ def get(connection: Connection, workspace_id: str, job_id: str) -> Job | None:
     row = connection.execute(
         select(jobs).where(jobs.c.id == job_id, jobs.c.workspace_id == workspace_id)
     ).first()
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 def with_result(connection: Connection, workspace_id: str, job_id: str) -> tuple[Job, bytes | None] | None:
@@ -384,7 +340,7 @@ def listed(
         .offset(offset)
         .limit(limit)
     )
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def counts(connection: Connection, workspace_id: str) -> tuple[int, int]:
@@ -407,7 +363,8 @@ def _changed(outcome: Any) -> bool:
     return bool(outcome.rowcount)
 
 
-def _job(row: Row[Any]) -> Job:
+def job_of(row: Row[Any]) -> Job:
+    """A row with all columns as a job."""
     values = dict(row._mapping)
     values["status"] = None if row.status is None else Status(row.status)
     values["limits"] = Limits(**json.loads(row.limits))

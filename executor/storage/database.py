@@ -1,14 +1,17 @@
 """The database: transactions off the event loop, and its migrations.
 
-All writes go through one thread and one connection; see `executor.storage.engines` for why.
+All writes go through one thread and one connection; see `executor.storage.engines` for why. What comes
+while a commit is under way shares the next one: a commit waits for the disk, whatever is in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +30,26 @@ STORE_RETRY_S = 1.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 AWAY = (OperationalError, InterfaceError)
 """Locked, away, read-only, disk full: it may pass."""
+GROUP_MAX = 64
+"""Writes that share a commit at most, so that the first of them need not wait for ever."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A function of the writing connection, and who waits for what it gives."""
+
+    act: Callable[..., Any]
+    args: tuple[Any, ...]
+    told: asyncio.Future[Any]
+
+    def tell(self, outcome: Any) -> None:
+        """Give the waiting one a value, or raise an exception there."""
+        if self.told.done():  # nobody waits any more
+            return
+        if isinstance(outcome, Exception):
+            self.told.set_exception(outcome)
+        else:
+            self.told.set_result(outcome)
 
 
 class Database:
@@ -38,6 +61,7 @@ class Database:
         self._writing = connect(url, writes=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
+        self._waiting: deque[Write] = deque()
         self._closing = threading.Event()
 
     async def migrate(self) -> None:
@@ -50,9 +74,13 @@ class Database:
     async def write(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` in a transaction, committed when this returns.
 
-        Raises Unavailable, and then nothing of it is stored.
+        Writes of one moment share a transaction; `act` may be called again if that fails for another
+        one's sake. Raises Unavailable, and then nothing of it is stored.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._write, act, args)
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Write(act, args, told))
+        self._writer.submit(self._write_waiting)
+        return await told
 
     async def read(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` on a consistent view; it must not write. Raises Unavailable."""
@@ -67,20 +95,43 @@ class Database:
         except DataError as error:
             raise no_text(error) from error
 
-    def _write(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
-        done: list[T] = []
+    def _write_waiting(self) -> None:
+        """Write what waits, which an earlier call may have done already."""
+        group: list[Write] = []
+        while self._waiting and len(group) < GROUP_MAX:
+            write = self._waiting.popleft()
+            if not write.told.cancelled():
+                group.append(write)
+        if group:
+            outcomes = self._outcomes(group)
+            group[0].told.get_loop().call_soon_threadsafe(_tell, group, outcomes)
+
+    def _outcomes(self, group: Sequence[Write]) -> list[Any]:
+        """What each gives, or the exception that each raises; one's trouble is nobody else's."""
+        try:
+            return self._transaction(group)
+        except Unavailable as error:
+            return [error] * len(group)
+        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+            if len(group) == 1:
+                return [error]
+            return [outcome for write in group for outcome in self._outcomes([write])]
+
+    def _transaction(self, group: Sequence[Write]) -> list[Any]:
+        """Do them all in one transaction; raises what any of them does, and then nothing is stored."""
+        done: list[Any] = []
         transaction: str | None = None
         try:
             with self._writing.begin() as connection:
                 transaction = transaction_id(connection)
-                done.append(act(connection, *args))
+                done.extend(write.act(connection, *write.args) for write in group)
         except AWAY as error:
-            was_committing = bool(done) and transaction is not None
+            was_committing = len(done) == len(group) and transaction is not None
             if not (was_committing and self._has_committed(str(transaction))):
                 raise away(error) from error
         except DataError as error:
             raise no_text(error) from error
-        return done[0]
+        return done
 
     def _has_committed(self, transaction: str) -> bool:
         """Whether a commit happened whose answer was lost; asked until the server answers, or we close.
@@ -105,6 +156,11 @@ class Database:
         self._readers.shutdown()
         self._writing.dispose()
         self.engine.dispose()
+
+
+def _tell(group: Sequence[Write], outcomes: Sequence[Any]) -> None:
+    for write, outcome in zip(group, outcomes, strict=True):
+        write.tell(outcome)
 
 
 def away(error: OperationalError | InterfaceError) -> Unavailable:

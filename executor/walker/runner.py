@@ -17,7 +17,7 @@ from executor.flows.document import Flow
 from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
 from executor.flows.walk import first_status
-from executor.jobs import cache, runs, store
+from executor.jobs import cache, queue, runs, store
 from executor.jobs.ending import Ending, canceled, infrastructure
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import LeaseLost
@@ -108,9 +108,9 @@ class Walker:
         """Start every run that is due; give the seconds until the next look."""
         database = self._desk.database
         while self.has_room():
-            claimed = await database.write(store.claim, self.worker_id, now_us(), [], "run")
+            claimed = await database.write(queue.claim, self.worker_id, now_us(), [], "run")
             if claimed is None:
-                due = await database.read(store.next_due, now_us(), [], "run")
+                due = await database.read(queue.next_due, now_us(), [], "run")
                 return IDLE_S if due is None else min(IDLE_S, max(0.01, (due - now_us()) / 1e6))
             self.start(*claimed)
         return IDLE_S

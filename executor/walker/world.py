@@ -26,7 +26,7 @@ from executor.flows.status import FlowStatus
 from executor.flows.values import Args, End, Value
 from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
-from executor.jobs import cache, events, runs, store
+from executor.jobs import cache, events, queue, runs, store
 from executor.jobs.desk import Desk, Early
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status, now_us
@@ -224,7 +224,7 @@ class RunWorld:
             begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
             if await insist(partial(self._desk.database.write, begin)):
                 return job_id
-            await self.activity.rest(until=now_us() + store.LOOK_AGAIN_US)
+            await self.activity.rest(until=now_us() + queue.LOOK_AGAIN_US)
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """A flow job has ended so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from executor.errors import ConfigurationError, Unavailable
@@ -220,6 +221,53 @@ async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
         await database.write(half)
     await database.write(put, "whole")
     assert await database.read(ids) == ["whole"]
+
+
+@pytest.mark.anyio
+async def test_writes_of_one_moment_share_a_commit(database: Database) -> None:
+    """They happen in their order; one that raises leaves nothing, and takes nobody with it."""
+    main = {"id": "main", "name": "main", "policy": "{}", "created_at": 0}
+    await database.write(lambda c: c.execute(insert(workspaces), main))
+    commits = 0
+
+    def count(_: Connection) -> None:
+        nonlocal commits
+        commits += 1
+
+    event.listen(database._writing, "commit", count)
+
+    def add(connection: Connection, number: int) -> int:
+        connection.execute(insert(jobs), job_row(f"job{number:02}"))
+        if number == 7:
+            raise KeyError(number)
+        return len(connection.execute(select(jobs.c.id)).all())
+
+    found = await asyncio.gather(
+        *(database.write(add, number) for number in range(20)), return_exceptions=True
+    )
+    assert isinstance(found[7], KeyError)
+    assert found[:7] + found[8:] == list(range(1, 20))
+    alone = commits
+    await asyncio.gather(*(database.write(add, number) for number in range(20, 40)))
+    assert commits - alone < 10, "each would be one"
+    ids = await database.read(
+        lambda connection: connection.scalars(select(jobs.c.id).order_by(jobs.c.id)).all()
+    )
+    assert ids == [f"job{number:02}" for number in range(40) if number != 7]
+
+
+@pytest.mark.anyio
+async def test_who_has_gone_away_writes_nothing(database: Database) -> None:
+    """A write that nobody waits for any more is not begun."""
+    holding = threading.Event()
+    first = asyncio.create_task(database.write(lambda _: holding.wait(10)))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(database.write(lambda c: c.execute(insert(jobs), job_row("never"))))
+    await asyncio.sleep(0.05)
+    second.cancel()
+    holding.set()
+    await first
+    assert await database.write(lambda c: c.execute(select(jobs.c.id)).all()) == []
 
 
 @pytest.mark.anyio

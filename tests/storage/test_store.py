@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import pytest
@@ -15,16 +15,17 @@ from sqlalchemy import Connection, Engine, create_engine, insert, select
 from sqlalchemy.pool import StaticPool
 
 from executor.errors import Conflict, TooManyJobs
-from executor.jobs import store
-from executor.jobs.ending import canceled, ending
-from executor.jobs.job import Job, OutputKind, Status
-from executor.script import Returned
+from executor.jobs import queue, store
+from executor.jobs.ending import after, canceled, ending
+from executor.jobs.job import Job, OutputKind, Status, leased
+from executor.script import Isolation, Returned
 from executor.storage.database import migrate
 from executor.storage.engines import connect
 from executor.storage.tables import job_args, job_results, jobs, metadata, workspaces
 from tests.storage.rows import new_job
 
 MANY = 1000
+PLACE = Isolation("fake", "image", "runc", "none", "1:1", (), True, 64, 0.5, 8, "c")
 DONE = ending(Returned(b'{"wm_labels": ["a"]}'), 1)
 
 
@@ -51,7 +52,7 @@ def queued(db: Connection, job_id: str = "j", **given: object) -> str:
 
 
 def claimed(db: Connection, worker: str = "w", now: int = 100) -> Job:
-    found = store.claim(db, worker, now, [])
+    found = queue.claim(db, worker, now, [])
     assert found is not None
     return found[0]
 
@@ -79,7 +80,7 @@ def test_a_job_may_be_born_with_a_lease(db: Connection) -> None:
     assert store.add(db, new_job(id="j", created_at=5), "w", MANY)
     job = now_of(db)
     assert (job.state, job.worker_id, job.attempt, job.started_at) == ("running", "w", 1, 5)
-    assert store.claim(db, "other", 100, []) is None
+    assert queue.claim(db, "other", 100, []) is None
 
 
 @pytest.mark.parametrize("worker", [None, "w"])
@@ -120,24 +121,24 @@ def test_claims_are_first_in_first_out(db: Connection) -> None:
     for job_id, due, created in (("c", 5, 1), ("a", 1, 9), ("d", 5, 2), ("b", 2, 9), ("later", 101, 0)):
         queued(db, job_id, scheduled_for=due, created_at=created)
     assert [claimed(db).id for _ in range(4)] == ["a", "b", "c", "d"]
-    assert store.claim(db, "w", 100, []) is None
-    assert store.next_due(db, 100, []) == 101
+    assert queue.claim(db, "w", 100, []) is None
+    assert queue.next_due(db, 100, []) == 101
 
 
 def test_a_claim_passes_over_full_workspaces(db: Connection) -> None:
     """One tenant's queue does not hold up the others."""
     queued(db, "first", workspace_id="other")
     queued(db, "second", scheduled_for=1)
-    found = store.claim(db, "w", 100, ["other"])
+    found = queue.claim(db, "w", 100, ["other"])
     assert found is not None
     assert found[0].id == "second"
-    assert store.claim(db, "w", 100, ["other"]) is None
+    assert queue.claim(db, "w", 100, ["other"]) is None
 
 
 def test_a_claim_is_a_lease_with_the_arguments(db: Connection) -> None:
     """Who runs it, since when, for the how-many-th time."""
     queued(db, args=b'{"n": 1}')
-    found = store.claim(db, "w", 100, [])
+    found = queue.claim(db, "w", 100, [])
     assert found is not None
     job, args = found
     assert (job.state, job.worker_id, job.attempt, job.started_at, args) == (
@@ -160,7 +161,7 @@ def test_claims_at_once_never_give_a_job_to_two(engine: Engine) -> None:
     def work(worker: str) -> None:
         while True:
             with engine.begin() as connection:
-                found = store.claim(connection, worker, 100, [])
+                found = queue.claim(connection, worker, 100, [])
             if found is None:
                 return
             taken.append(found[0].id)
@@ -191,11 +192,24 @@ def test_only_the_lease_changes_a_running_job(db: Connection) -> None:
     for old in stale(job):
         assert store.finish(db, old, DONE, 200) is False
         assert store.release(db, old, 0) is False
-        assert store.note_container(db, old, "c", {}) == "lost"
+        assert store.note_container(db, old, PLACE) is False
     assert now_of(db) == job
     assert store.result(db, "j") is None
-    assert store.note_container(db, job, "c", {"engine": "fake"}) == "ours"
+    assert store.note_container(db, job, PLACE) is True
+    assert now_of(db).isolation == {**asdict(PLACE), "capabilities": [], "reach": []}
     assert store.finish(db, job, DONE, 200) is True
+
+
+def test_what_is_known_without_reading_is_what_is_stored(db: Connection) -> None:
+    """A job that is leased when it is stored, and its end: they are told from memory."""
+    new = new_job(id="j", args=b"[1]", log="said", priority=3, shared=True, step_id="a", role="script")
+    assert store.add(db, new, "w", MANY)
+    job = now_of(db)
+    assert leased(new, "w") == job
+    assert store.finish(db, job, DONE, 200, PLACE) is True
+    ended = now_of(db)
+    assert replace(after(job, DONE, 200), container=ended.container, isolation=ended.isolation) == ended
+    assert (ended.container, store.result(db, "j")) == ("c", DONE.result)
 
 
 def test_an_end_is_final(db: Connection) -> None:
@@ -215,7 +229,7 @@ def test_an_end_is_final(db: Connection) -> None:
     assert store.finish_queued(db, "j", late, 300) is False
     assert store.release(db, job, 0) is False
     assert store.note_cancellation(db, "j", "x", "late") is False
-    assert store.claim(db, "w", 999, []) is None
+    assert queue.claim(db, "w", 999, []) is None
     assert now_of(db) == ended
     assert store.result(db, "j") == DONE.result
     assert len(db.execute(select(job_results)).all()) == 1
@@ -234,7 +248,7 @@ def test_a_released_job_waits_again_and_remembers_its_attempts(db: Connection) -
         None,
         1,
     )
-    assert store.claim(db, "w", 149, []) is None
+    assert queue.claim(db, "w", 149, []) is None
     again = claimed(db, "w2", 150)
     assert (again.attempt, again.canceled_by, again.canceled_reason) == (2, "ruben", "why")
 
