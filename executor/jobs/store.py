@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal, or_, select, update
 
 from executor.errors import Conflict, TooManyJobs
 from executor.jobs.ending import Ending
@@ -23,6 +23,14 @@ GENERATIONS_MAX = 500
 
 ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
 """Handed in by a client: no step of a flow run."""
+
+
+FINISH = update(jobs).where(
+    jobs.c.id == bindparam("of_job"),
+    jobs.c.worker_id == bindparam("of_worker"),
+    jobs.c.attempt == bindparam("of_attempt"),
+)
+"""Of a running job, by who has its lease. Made once, as it comes with every job."""
 
 
 def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: int) -> bool:
@@ -132,7 +140,8 @@ def finish(
 ) -> bool:
     """Record how a running job ended, and where it ran; False if the lease is lost, then nothing changes."""
     values = ended(ending, now) | ({} if isolation is None else _ran_in(isolation))
-    changed = _changed(connection.execute(update(jobs).where(_leased(job)).values(**values)))
+    lease = {"of_job": job.id, "of_worker": job.worker_id, "of_attempt": job.attempt}
+    changed = _changed(connection.execute(FINISH, values | lease))
     if changed:
         connection.execute(insert(job_results), {"job_id": job.id, "body": ending.result})
     return changed

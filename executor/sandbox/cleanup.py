@@ -61,7 +61,7 @@ class Cleanup:
             await _insist(self._engine.remove, name)
         if self._shared_slots is not None:
             self._shared_slots.empty(name)
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        await _forget(self._folder / name)
         telemetry.containers_removed.inc()
 
     async def _remove_network(self, name: str) -> None:
@@ -102,6 +102,16 @@ class Cleanup:
         for folder in self._folder.glob("*"):
             if folder.name not in self._living:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _forget(folder: Path) -> None:
+    """Delete a container's directory: mostly there is nothing in it, else it may be big."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def _insist(remove: Callable[[str], Awaitable[None]], name: str) -> None:

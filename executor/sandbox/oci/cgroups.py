@@ -106,14 +106,14 @@ class Cgroups:
         """
         deadline = time.monotonic() + EMPTY_S
         while True:
-            self.kill(name)
-            try:
+            try:  # most have ended by themselves; the kernel deletes no group that has a process
                 for tree in self.trees:
                     _delete(tree / FOLDER / name)
                 return
             except OSError:
                 if time.monotonic() > deadline:
                     raise
+            self.kill(name)
             time.sleep(POLL_S)
 
     # ------------------------------------------------------------ files

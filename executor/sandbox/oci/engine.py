@@ -203,8 +203,9 @@ class OciEngine:
 
     def _remove(self, name: str) -> None:
         self._cgroups.remove(name)
-        for state in (self._run / STATES).glob(f"*/{name}"):
-            shutil.rmtree(state, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            for runtime in os.listdir(self._run / STATES):  # it need not be the one that is used today
+                shutil.rmtree(self._run / STATES / runtime / name, ignore_errors=True)
         shutil.rmtree(self._folder(name), ignore_errors=True)
 
 
