@@ -263,6 +263,7 @@ class Desk:
         Raises NotFound, and Unavailable if the service stops first.
         """
         live: LiveJob | None = None
+        is_known = False
         with self.watching(job_id) as event:
             while True:
                 event.clear()
@@ -271,16 +272,24 @@ class Desk:
                     raise _unknown(workspace_id, job_id)
                 if live is not None and live.ended is not None:
                     return Completed(*live.ended)
-                if job_id not in self.live or self.live[job_id].cancel_asked.is_set():  # else it goes on
+                is_known = is_known or live is not None
+                if not (is_known and self._goes_on(job_id)):
                     done = await self.result(workspace_id, job_id)
                     if done is not None:
                         return done
+                    is_known = True
                 if begun is not None and job_id in self.live:
                     begun()
                     begun = None
                 if self._closed and job_id not in self.live:
                     raise Unavailable(f"the service is stopping; job {job_id} will run after its restart")
                 await event.wait()
+
+    def _goes_on(self, job_id: str) -> bool:
+        """Whether a job is under way in this process: when its end is stored, `changed` says so."""
+        if (live := self.live.get(job_id)) is not None:
+            return not live.cancel_asked.is_set()
+        return job_id in self.flow_statuses and job_id not in self.cancel_asked
 
     async def cancel(self, workspace_id: str, job_id: str, by: str, why: str) -> None:
         """End a job: a queued one at once, a running one soon; a completed one stays as it is."""

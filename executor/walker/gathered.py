@@ -72,6 +72,7 @@ class Gathered:
         self.unstored.difference_update(row["job_id"] for row in batch.results)
         for job in ends:
             self._desk.flow_statuses.pop(job, None)
+            self._desk.changed(job)
 
     async def _to_its_end(self, writing: Coroutine[Any, Any, None]) -> None:
         """Write, to the end also when the walk is given up meanwhile: what is half begun would be lost."""

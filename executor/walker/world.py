@@ -345,6 +345,7 @@ class RunWorld:
         """Readers are served from the database again."""
         for job in (*self.statuses, *self.gathered.take_ends()):
             self._desk.flow_statuses.pop(job, None)
+            self._desk.changed(job)
 
 
 def _key_of(stored: StoredFlow, path: str, args: Args) -> str:
