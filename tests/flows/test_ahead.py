@@ -69,17 +69,18 @@ async def test_what_comes_after_a_wait_or_never_is_not_told(tmp_path: Path) -> N
     assert heard == [{"python3": 1}]
 
 
-async def test_steps_that_share_a_directory_are_not_told(tmp_path: Path) -> None:
-    """Their containers are made with it."""
+async def test_steps_that_share_a_directory_are_told_as_such(tmp_path: Path) -> None:
+    """Their containers wait with a slot for it."""
     async with local_service(tmp_path, pool_max=4) as service:
-        assert await told(service, script("a"), script("b"), same_worker=True) == []
+        heard = await told(service, script("a"), script("b"), same_worker=True)
+    assert heard == [{"python3 shared": 2}]
 
 
 async def test_a_flow_s_steps_find_containers_waiting(tmp_path: Path) -> None:
     """An idle service has put by enough; each step has a container of its own all the same."""
     async with local_service(tmp_path, pool_max=60) as service:
         async with asyncio.timeout(20):
-            while len(service.engine.living) < 12:
+            while sum(spec.image == "image-of-python3" for spec in service.engine.started) < 12:
                 await asyncio.sleep(0.01)
         await told(service, *(script(f"s{number}") for number in range(12)))
         roles = Counter(spec.labels["executor.role"] for spec in service.engine.started)

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from executor.errors import Reason
 from executor.script import Failed, Returned
+from tests.engines import shown
 from tests.languages.running import SqlScripts, sql_scripts
 from tests.servers.database import DatabaseServer
 
@@ -263,16 +263,11 @@ async def test_nothing_of_the_connection_is_shown(sql: SqlScripts, postgresql_se
     """The password is neither in what the engine keeps of a container nor in a process's arguments."""
     name = f"executor-test-{uuid.uuid4()}"
     running = asyncio.create_task(sql.run("select pg_sleep(3)", name=name))
-    client = docker.from_env()
-    try:
-        while postgresql_server.ask(SESSIONS.format("pg_sleep(3)")) == "0":
-            await asyncio.sleep(0.05)
-        container = client.containers.get(name)
-        shown = json.dumps([container.attrs, container.top()])
-    finally:
-        client.close()
-    assert "runner.py" in shown
-    assert postgresql_server.password not in shown
+    while postgresql_server.ask(SESSIONS.format("pg_sleep(3)")) == "0":
+        await asyncio.sleep(0.05)
+    seen = shown(name)
+    assert "runner.py" in seen
+    assert postgresql_server.password not in seen
     assert isinstance((await running).outcome, Returned)
 
 
