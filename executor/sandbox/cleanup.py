@@ -61,7 +61,7 @@ class Cleanup:
             await _insist(self._engine.remove, name)
         if self._shared_slots is not None:
             self._shared_slots.empty(name)
-        await _forget(self._folder / name)
+        await asyncio.to_thread(_forget, self._folder / name)  # a busy disk takes milliseconds for it
         telemetry.containers_removed.inc()
 
     async def _remove_network(self, name: str) -> None:
@@ -104,14 +104,14 @@ class Cleanup:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _forget(folder: Path) -> None:
-    """Delete a container's directory: mostly there is nothing in it, else it may be big."""
+def _forget(folder: Path) -> None:
+    """Delete a container's directory: mostly there is nothing in it."""
     try:
         folder.rmdir()
     except FileNotFoundError:
         return
     except OSError:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _insist(remove: Callable[[str], Awaitable[None]], name: str) -> None:
