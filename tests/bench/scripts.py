@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from executor.settings import Settings
 from tests.acceptance.service import RealService
 from tests.bench import native
 from tests.bench.calls import Caller, at_once, script, sustained
 from tests.bench.figures import Figures, Row, summary
+from tests.bench.serving import is_oci, serving
 
 SINGLES = 40
 IDLE_S = 30.0
@@ -37,28 +34,9 @@ IDENTITY = "def main(x):\n    return x\n"
 MIX = ("bash", "python3", "deno")
 
 
-@contextmanager
-def serving(**settings: str) -> Iterator[tuple[RealService, float]]:
-    """A service of our own, and the seconds that it took to be ready."""
-    with tempfile.TemporaryDirectory(prefix="executor-bench-") as folder:
-        service = RealService(Path(folder) / "data", **settings)
-        service.folder.mkdir()
-        began = time.perf_counter()
-        service.start()
-        try:
-            yield service, time.perf_counter() - began
-        finally:
-            service.close()
-
-
 def scripts(figures: Figures, engine: str, *, quick: bool) -> None:
     """Everything there is to measure of scripts on one engine."""
-    pool_max = str(Settings.model_fields["pool_max"].default)  # tests' services have none
-    settings = {
-        "EXECUTOR_LIMITS__RESULT_BYTES__MAXIMUM": str(64 * 1024 * 1024),
-        "EXECUTOR_POOL_MAX": pool_max,
-    }
-    with serving(EXECUTOR_ENGINE=engine, **settings) as (service, start_s):
+    with serving(figures, engine) as (service, start_s):
         figures.add(Row(f"service, {engine}", "start until ready", start_s, "s"))
         bench = Bench(figures, service, engine, quick)
         bench.singles()
