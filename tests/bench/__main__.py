@@ -12,6 +12,7 @@ from tests.bench import mix, page
 from tests.bench.dispatch import dispatch
 from tests.bench.figures import Figures, read, this_host
 from tests.bench.flows import iterations, parked
+from tests.bench.peers import peers
 from tests.bench.scripts import scripts
 
 KEPT = Path(".make/bench/figures.json")
@@ -23,6 +24,12 @@ def measure_scripts(figures: Figures, asked: argparse.Namespace) -> None:
         scripts(figures, engine, quick=asked.quick)
 
 
+def measure_peers(figures: Figures, asked: argparse.Namespace) -> None:
+    """On each engine asked for, in real containers."""
+    for engine in asked.engine:
+        peers(figures, engine, quick=asked.quick)
+
+
 def measure_mix(figures: Figures, asked: argparse.Namespace) -> None:
     """On each engine asked for, in real containers."""
     for engine in asked.engine:
@@ -31,6 +38,7 @@ def measure_mix(figures: Figures, asked: argparse.Namespace) -> None:
 
 PARTS: dict[str, Callable[[Figures, argparse.Namespace], None]] = {
     "scripts": measure_scripts,
+    "peers": measure_peers,
     "mix": measure_mix,
     "iterations": lambda _, asked: asyncio.run(iterations(asked.iterations)),
     "parked": lambda _, asked: asyncio.run(parked(asked.parked)),
