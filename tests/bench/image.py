@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -23,14 +24,18 @@ CMD ["sleep", "infinity"]
 
 @contextmanager
 def image_for_peers() -> Iterator[str]:
-    """Its tag; the image goes afterwards."""
-    own = image("python3")
-    tag = f"{TAG}:{own.rpartition(':')[2]}"
+    """Its tag, this run's own; the image goes afterwards, with containers that a killed peer left of it."""
+    tag = f"{TAG}:{uuid.uuid4()}"
     with closing(docker.from_env()) as client:
         client.images.build(
-            fileobj=io.BytesIO(DOCKERFILE.format(image=own).encode()), tag=tag, rm=True, forcerm=True
+            fileobj=io.BytesIO(DOCKERFILE.format(image=image("python3")).encode()),
+            tag=tag,
+            rm=True,
+            forcerm=True,
         )
         try:
             yield tag
         finally:
+            for container in client.containers.list(all=True, filters={"ancestor": tag}):
+                container.remove(force=True)
             client.images.remove(tag)

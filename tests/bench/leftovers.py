@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 from executor.sandbox.oci.cgroups import FOLDER, Cgroups
 from executor.sandbox.oci.engine import CONTAINERS, RUN, STATES

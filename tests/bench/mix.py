@@ -22,7 +22,6 @@ from tests.bench.leftovers import busy, mounts, settled, strays, unended
 from tests.bench.serving import serving
 
 CLIENTS = 16
-SECONDS, QUICK_SECONDS = 300.0, 30.0
 BOUND = 3.0
 SHOWN = 3
 """Errors that are told in full."""
@@ -47,12 +46,17 @@ class Sample:
         return [one / medians[name] for name, times in self.times.items() for one in times]
 
 
-def mix(figures: Figures, engine: str, seconds: float) -> None:
+def seconds(quick: bool) -> float:
+    """How long the clients post."""
+    return 30.0 if quick else 300.0
+
+
+def mix(figures: Figures, engine: str, length_s: float) -> None:
     """Measure, and look for what is left: beside the running service, and after its end."""
     group = f"mix of {CLIENTS} clients, {engine}"
     before = strays()
     with serving(figures, engine) as (service, _):
-        sample = sampled(service, KINDS, seconds)
+        sample = sampled(service, KINDS, length_s)
         times(figures, group, sample)
         left = {"containers, beside those that wait": settled(lambda: busy(service))}
         service.stop()
@@ -64,7 +68,7 @@ def mix(figures: Figures, engine: str, seconds: float) -> None:
         nothing(figures, group, f"left over: {name}", found, len(found))
 
 
-def sampled(service: RealService, kinds: Sequence[Kind], seconds: float) -> Sample:
+def sampled(service: RealService, kinds: Sequence[Kind], length_s: float) -> Sample:
     """Have each client post one job after the other; each kind is tried once before, and must work."""
     caller = Caller(service.port)
     for kind in kinds:
@@ -73,8 +77,8 @@ def sampled(service: RealService, kinds: Sequence[Kind], seconds: float) -> Samp
     caller.close()
     sample, clients = Sample(), iter(range(CLIENTS))
     shares = [kind.share for kind in kinds]
-    deadline = time.perf_counter() + seconds
-    print(f"  {CLIENTS} clients for {seconds:.0f} s", flush=True)
+    deadline = time.perf_counter() + length_s
+    print(f"  {CLIENTS} clients for {length_s:.0f} s", flush=True)
 
     def act(caller: Caller) -> None:
         chance = random.Random(next(clients))  # the same jobs in every run
@@ -103,9 +107,9 @@ def one(caller: Caller, kind: Kind, sample: Sample) -> None:
 
 def times(figures: Figures, group: str, sample: Sample) -> None:
     """The rows of a sample: each kind, all kinds, throughput, errors."""
-    for name, seconds in sorted(sample.times.items()):
-        middle, p95 = summary(seconds)
-        note = f"{len(seconds)} jobs"
+    for name, spent in sorted(sample.times.items()):
+        middle, p95 = summary(spent)
+        note = f"{len(spent)} jobs"
         figures.add(Row(group, name, 1000 * middle, "ms", p95=1000 * p95, note=note))
     figures.add(
         Row(

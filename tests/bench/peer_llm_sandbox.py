@@ -35,7 +35,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the library prints is no answer
     image = sys.argv[1]
-    with create_pool_manager(config=PoolConfig(min_pool_size=1), lang="python", image=image, **SETTINGS) as pool:
+    with create_pool_manager(
+        config=PoolConfig(min_pool_size=1), lang="python", image=image, **SETTINGS
+    ) as pool:
         words = {
             "pooled": lambda: SandboxSession(pool=pool, lang="python"),
             "fresh": lambda: SandboxSession(lang="python", image=image, **SETTINGS),

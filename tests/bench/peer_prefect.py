@@ -21,7 +21,7 @@ os.environ.update(
 )
 os.environ.pop("PREFECT_API_URL", None)
 
-from prefect import flow, task  # noqa: E402 - reads its settings when it is imported
+from prefect import flow, task
 
 COUNT, N, RESULT = 40, 10, 55
 
