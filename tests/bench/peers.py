@@ -56,7 +56,7 @@ def peers(figures: Figures, engine: str, *, quick: bool) -> None:
             )
         flow = steps("python3", 40, 10)
         contest = Contest("40 x fibo(10)", 1.0, "s", lambda: caller.flow(flow))
-        rounds, pause_s = (2, 5.0) if quick else (5, 30.0)
+        rounds, pause_s = (2, 5.0) if quick else (5, 10.0)  # ours idles while the others have their turns
         beside(figures, group, contest, PREFECT, [], rounds=rounds, pause_s=pause_s)
         caller.close()
 
