@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import subprocess
+import sys
 import tempfile
-import venv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 PLACE = Path(".make/peers")
 HERE = Path(__file__).parent
-INSTALL_S = 600
+INSTALL_S, LONGEST_S = 600, 300
 ADDRESS = re.compile(r"\w+://\S+")
 
 
@@ -61,6 +62,8 @@ def running(peer: Peer, arguments: list[str]) -> Iterator[Callable[[str], float]
             try:
                 stdin.write(f"{word}\n")
                 stdin.flush()
+                if not select.select([stdout], [], [], LONGEST_S)[0]:
+                    raise NotHereError(f"does not run here: no answer within {LONGEST_S} s")
                 return float(stdout.readline())
             except (OSError, ValueError):
                 told = errors.read_text("utf-8", "replace").strip().splitlines() or [
@@ -83,13 +86,13 @@ def ended(process: subprocess.Popen[str]) -> None:
         process.communicate()
 
 
-def installed(name: str, requirements: Sequence[str]) -> Path:
+def installed(name: str, requirements: Sequence[str], below: Path = PLACE) -> Path:
     """The interpreter of an environment that has the requirements; raises NotHereError if pip cannot get them."""
-    place = PLACE / name
+    place = below / name
     python, mark, wanted = place / "bin" / "python", place / "holds", " ".join(requirements)
     if not (mark.exists() and mark.read_text("utf-8") == wanted):
         print(f"  installing {wanted}", flush=True)
-        venv.create(place, with_pip=True, clear=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
         try:
             done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=INSTALL_S)

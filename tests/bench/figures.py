@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 COLUMNS = ("scenario", "median", "p95", "p95/median", "ratio", "of", "goal", "reached")
-TEXT_COLUMNS = ("scenario", "of", "goal")
+TEXT_COLUMNS = ("scenario", "of", "goal", "reached")
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,26 @@ def this_host() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": platform.release(),
         "Python": platform.python_version(),
+        **{name: said for name in ("crun", "runc") if (said := version(name))},
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The model as the kernel names it, or the architecture."""
+    found = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text("utf-8"), re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def version(program: str) -> str:
+    """The version that a program tells first; nothing if there is no such program."""
+    if shutil.which(program) is None:
+        return ""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+(\.\d+)+\S*", said)
+    return found[0] if found else ""

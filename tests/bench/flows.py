@@ -77,7 +77,7 @@ async def parked(figures: Figures, number: int) -> None:
         figures.add(
             Row(group, "memory of each", kib, "KiB", note=f"{threading.active_count()} threads in all")
         )
-        tasks = len(asyncio.all_tasks()) - tasks
+        tasks = max(0, len(asyncio.all_tasks()) - tasks)  # one that was there before may have ended
         figures.add(Row(group, "tasks that they hold together", tasks, ""))
         figures.add(Row(group, "containers that they hold together", len(local.engine.living), ""))
         times = [await resumed(local, *gate) for gate in random.sample(gates, min(TRIES, number))]

@@ -114,7 +114,7 @@ def times(figures: Figures, group: str, sample: Sample) -> None:
     figures.add(
         Row(
             group,
-            "p95 of all jobs, each as a multiple of its kind's median",
+            "p95 of all jobs over their kind's median",
             summary(sample.multiples())[1] if sample.count else None,
             "x",
             goal="at most 3 x the median at saturation",

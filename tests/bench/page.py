@@ -65,7 +65,7 @@ def goals(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
             measured = quantity(row.value, row.unit)
             if row.ratio is not None:
                 measured += f" = {row.ratio:.2f} x {row.reference}"
-            yield f"{row.group}: {row.name}", row.goal, measured, verdict(row)
+            yield f"{row.group}: {named(row)}", row.goal, measured, verdict(row)
 
 
 def table(heads: Sequence[str], aligned: str, rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from tests.bench.calls import Caller, script
 from tests.bench.driven import NotHereError, Peer, running
 from tests.bench.figures import Figures, Row, summary
 from tests.bench.image import image_for_peers
+from tests.bench.plot import OURS
 from tests.bench.scripts import steps
 from tests.bench.serving import serving
 
@@ -108,7 +109,7 @@ def beside(
                 theirs,
                 contest.unit,
                 p95=p95,
-                reference="ours",
+                reference=OURS,
                 reference_value=middle,
                 note=peer.note,
             )

@@ -12,6 +12,8 @@ WIDTH, LEFT, RIGHT = 1000, 440, 170
 """The bars are between the names on the left and the figures on the right."""
 SPAN = WIDTH - LEFT - RIGHT
 LINE, BAR, HEAD = 22, 12, 34
+OURS = "ours"
+"""The reference of a peer's row."""
 TIMES = 8.0
 """The goals' scale reaches from an eighth of the goal to eight times the goal, and clips what is beyond."""
 REACHED, MISSED, OWN, OTHER, INK, PALE = "#2f855a", "#c53030", "#2b6cb0", "#a0aec0", "#1a202c", "#4a5568"
@@ -36,21 +38,15 @@ def against_goals(rows: Sequence[Row]) -> Iterator[tuple[float, str]]:
     held = [row for row in rows if row.value is not None and row.bound]
     if not held:
         return
-    yield (
-        HEAD,
-        heading(
-            "How far from the goal",
-            "a bar that ends left of the line has reached it; each mark is a factor of 2",
-        ),
-    )
+    yield HEAD, heading("How far from the goal", "a bar that ends left of the line has reached it")
+    yield LINE, grid() + "".join(map(scale_mark, ((1 / TIMES, "1/8"), (1.0, "goal"), (TIMES, "8 x"))))
     for row in held:
         assert row.bound is not None
         length, color = on_scale(times_goal(row)), REACHED if row.reached else MISSED
-        grid = "".join(upright(on_scale(2.0**power), power == 0) for power in range(-3, 4))
-        told = f"{quantity(row.value, row.unit)} of {shown(row.bound)}"
+        told = f"{quantity(row.value, row.unit)}, goal {shown(row.bound)}"
         yield (
             LINE,
-            grid + label(f"{row.name} ({row.group})", 4) + bar(4, length, color) + value(length, 4, told),
+            grid() + label(f"{row.name} ({row.group})", 4) + bar(4, length, color) + value(length, 4, told),
         )
     yield 8, ""
 
@@ -64,12 +60,13 @@ def against_references(rows: Sequence[Row]) -> Iterator[tuple[float, str]]:
         if row.group != group:
             group = row.group
             yield HEAD, heading(f"{group[0].upper()}{group[1:]}", "each pair on a scale of its own")
+        colors = (OTHER, OWN) if row.reference == OURS else (OWN, OTHER)
         scale = SPAN / max(row.value, row.reference_value)
         own, other = scale * max(0.0, row.value), scale * row.reference_value
         ratio = f"{shown(row.value)} {row.unit}, {row.ratio:.2f} x"
-        first = label(row.name, 0) + bar(0, own, OWN) + value(own, 0, ratio)
+        first = label(row.name, 0) + bar(0, own, colors[0]) + value(own, 0, ratio)
         below = f"{shown(row.reference_value)} {row.unit}"
-        second = label(row.reference, 14, PALE) + bar(14, other, OTHER) + value(other, 14, below)
+        second = label(row.reference, 14, PALE) + bar(14, other, colors[1]) + value(other, 14, below)
         yield 2 * LINE - 8, first + second
 
 
@@ -108,11 +105,26 @@ def bar(y: int, length: float, color: str) -> str:
 
 
 def value(length: float, y: int, text: str) -> str:
-    """A figure right of its bar."""
-    return f'<text x="{LEFT + length + 6:.1f}" y="{y + 10}" font-size="11">{escape(text)}</text>'
+    """A figure right of its bar, readable where a line of the scale crosses it."""
+    return (
+        f'<text x="{LEFT + length + 6:.1f}" y="{y + 10}" font-size="11" stroke="white" stroke-width="3" '
+        f'paint-order="stroke">{escape(text)}</text>'
+    )
 
 
-def upright(x: float, is_goal: bool) -> str:
-    """A line of the goals' scale."""
-    color, width = (INK, 1.5) if is_goal else ("#e2e8f0", 1)
-    return f'<path d="M{LEFT + x:.1f} 0V{LINE}" stroke="{color}" stroke-width="{width}"/>'
+def grid() -> str:
+    """The lines of the goals' scale through one line of the drawing; the goal's is dark."""
+    return "".join(
+        f'<path d="M{LEFT + on_scale(2.0**power):.1f} 0V{LINE}" '
+        f'stroke="{INK if power == 0 else "#e2e8f0"}" stroke-width="{1.5 if power == 0 else 1}"/>'
+        for power in range(-3, 4)
+    )
+
+
+def scale_mark(mark: tuple[float, str]) -> str:
+    """What a line of the goals' scale means, above it."""
+    times, text = mark
+    return (
+        f'<text x="{LEFT + on_scale(times):.1f}" y="-2" text-anchor="middle" font-size="11" fill="{PALE}">'
+        f"{escape(text)}</text>"
+    )

@@ -125,15 +125,17 @@ class Bench:
             spent = self.caller.flow(steps(language, 40, 10))
             more: dict[str, Any] = {}
             if language == "python3":
-                more = {"reference": "40 docker run", "reference_value": 40 * cold[0]}
+                more = {"reference": "40 x docker run", "reference_value": 40 * cold[0]}
                 more |= {"goal": "at most 0.6 s, and 0.05 x", "bound": min(0.6, 0.05 * 40 * cold[0])}
                 more["note"] = f"after {self.idle_s:.0f} s of idling"
             self.row("flow", f"40 x fibo(10), {language}", spent, "s", **more)
             self.row(
                 "flow", f"40 x fibo(10), {language}, as a loop", self.caller.flow(loop(language, 40, 10)), "s"
             )
-        native_s = summary([native.timed(native.python3(), "-c", fibo_native(33)) for _ in range(3)])[0]
+        alone = [native.timed(native.python3(), "-c", fibo_native(33)) for _ in range(3)]
         spent = self.caller.flow(steps("python3", 10, 33))
+        alone += [native.timed(native.python3(), "-c", fibo_native(33)) for _ in range(3)]
+        native_s = summary(alone)[0]
         self.row(
             "flow",
             "10 x fibo(33), python3",
@@ -143,7 +145,16 @@ class Bench:
             reference_value=10 * native_s,
         )
         overhead = 1000 * (spent / 10 - native_s)
-        self.row("flow", "10 x fibo(33), overhead per step", overhead, "ms", goal="at most 40 ms", bound=40)
+        note = "" if overhead >= 0 else "below zero: the machine was not idle"
+        self.row(
+            "flow",
+            "10 x fibo(33), overhead per step",
+            overhead,
+            "ms",
+            goal="at most 40 ms",
+            bound=40,
+            note=note,
+        )
         count = 100 if self.number < SINGLES else 400
         spent = self.caller.flow(loop("python3", count, 10))
         goal: dict[str, Any] = {"goal": "at most 25 ms", "bound": 25} if self.is_oci else {}
@@ -160,10 +171,9 @@ class Bench:
                 rate, times = sustained(self.service.port, clients, body, self.seconds)
                 middle, p95 = summary(times)
                 goal = goals.get((language, clients), {})
-                self.row("sustained", f"{language}, {clients} clients", rate, "jobs/s", **goal)
-                self.row(
-                    "sustained", f"{language}, {clients} clients, each", 1000 * middle, "ms", p95=1000 * p95
-                )
+                name = f"{language}, {clients} client{'s' if clients > 1 else ''}"
+                self.row("sustained", name, rate, "jobs/s", **goal)
+                self.row("sustained", f"{name}, each", 1000 * middle, "ms", p95=1000 * p95)
         self.cpu()
 
     def rate_goals(self) -> dict[tuple[str, int], dict[str, Any]]:

@@ -70,7 +70,7 @@ def test_the_page_says_what_was_to_be_reached_and_what_was(figures: Figures) -> 
     lines = page.text(figures).splitlines()
     assert "| one script, auto: python3 | at most 1.0 x | 12 ms = 0.75 x python3 -c | yes |" in lines
     assert "| sustained, auto: bash, 16 clients | at least 60/s | 30 jobs/s | no |" in lines
-    assert "| mix of 16 clients, auto: errors | none | 2 | no |" in lines
+    assert "| mix of 16 clients, auto: errors (2 x bash: 500) | none | 2 | no |" in lines
     assert "| memory | 24 GiB |" in lines
     assert "| engine auto | oci with crun, docker 20.10 |" in lines
     (missing,) = [one for one in lines if "Other 1.0" in one]
@@ -107,7 +107,7 @@ def test_page_and_plot_are_written_where_the_page_looks_for_the_plot(
     assert f"]({paths[1].name})" in paths[0].read_text("utf-8")
     drawing = ElementTree.fromstring(paths[1].read_text("utf-8"))
     shown = ["".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert "30 jobs/s of 60" in shown
+    assert "30 jobs/s, goal 60" in shown
     assert "12 ms, 0.75 x" in shown
     assert "a|b <c>" in shown
     assert not any("Other 1.0" in one for one in shown)
@@ -212,6 +212,14 @@ def test_why_a_peer_is_not_here_is_a_line_without_addresses() -> None:
     """It may be published."""
     told = driven.one_line("ERROR: nothing at https://user:word@index.example/simple/x for x==1")
     assert told == "nothing at … for x==1"
+
+
+def test_a_peer_that_cannot_be_installed_is_not_here_the_next_time_either(tmp_path: Path) -> None:
+    """What an installation that failed left behind is no peer."""
+    with pytest.raises(driven.NotHereError, match=r"^cannot be installed here: \S"):
+        driven.installed("none", ["./no-such-file.whl"], tmp_path)
+    assert (tmp_path / "none" / "bin" / "python").exists()
+    assert not (tmp_path / "none" / "holds").exists()
 
 
 def test_the_help_tells_every_part() -> None:
