@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 FLOW = {"modules": [ident("a")]}
 GROUP = "having runs walked, our leased rows"
 ROWS = (
-    ("begin", "a run handed in while nothing else happens, to its end (DBOS: to its begin)", "ms", 1000.0),
+    ("begin", "one run handed in, to its end (DBOS: to its begin)", "ms", 1000.0),
     ("late", "a delayed run is late by", "ms", 1000.0),
     ("rate", f"{COUNT} runs handed in at once", "runs/s", 1.0),
     ("idle", "CPU while nothing happens", "% of a core", 1.0),

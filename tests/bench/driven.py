@@ -39,7 +39,7 @@ class Peer:
 
 
 @contextmanager
-def running(peer: Peer, arguments: list[str]) -> Iterator[Callable[[str], float]]:
+def running(peer: Peer, arguments: Sequence[str]) -> Iterator[Callable[[str], float]]:
     """The peer's driver, as a function from a word to seconds; raises NotHereError."""
     python = installed(peer.driver.removeprefix("peer_").removesuffix(".py"), peer.requirements)
     with tempfile.TemporaryDirectory(prefix="executor-bench-") as folder:

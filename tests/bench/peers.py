@@ -6,9 +6,10 @@ Ours and theirs take turns. A peer that cannot be had here is a row with the rea
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from tests.bench.calls import Caller, script
 from tests.bench.driven import NotHereError, Peer, running
@@ -22,7 +23,6 @@ PAUSE_S = 0.5
 """Before each script, so that what the last one left to do is done."""
 PRINTS = "def main():\n    print(1)\n    return 1\n"
 
-
 LLM_SANDBOX = Peer(
     "llm-sandbox 0.3.46",
     ("llm-sandbox[docker]==0.3.46",),
@@ -34,86 +34,63 @@ PREFECT = Peer(
     "Prefect 3.8.8",
     ("prefect==3.8.8", "fastapi==0.139.0"),  # its server does not start with FastAPI's newest
     "peer_prefect.py",
-    {"in turn": "tasks called in turn", "submitted": "tasks submitted at once to its default runner"},
-    "ephemeral server; tasks are calls in one process, no isolation",
+    {"in turn": "tasks called in turn", "submitted": "tasks submitted at once"},
+    "ephemeral server, default task runner; tasks are calls in one process, no isolation",
 )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared, in which unit (`scale` of it is a second), how often, and our way of doing it once."""
+
+    title: str
+    unit: str
+    scale: float
+    act: Callable[[], float]
+    rounds: int
+    pause_s: float
 
 
 def peers(figures: Figures, engine: str, *, quick: bool) -> None:
     """Both comparisons, against one service of ours."""
     group = f"peers, {engine}"
-    with serving(figures, engine) as (service, _):
+    body, flow = script("python3", PRINTS), steps("python3", 40, 10)
+    with serving(figures, engine) as (service, _), image_for_peers() as image:
         caller = Caller(service.port)
-        body = script("python3", PRINTS)
-        with image_for_peers() as image:
-            beside(
-                figures,
-                group,
-                Contest("one script that prints 1", 1000.0, "ms", lambda: caller.run(body)),
-                LLM_SANDBOX,
-                [image],
-                rounds=5 if quick else 20,
-                pause_s=PAUSE_S,
-            )
-        flow = steps("python3", 40, 10)
-        contest = Contest("40 x fibo(10)", 1.0, "s", lambda: caller.flow(flow))
+        rounds = 5 if quick else 20
+        single = Contest("one script that prints 1", "ms", 1000.0, lambda: caller.run(body), rounds, PAUSE_S)
+        beside(figures, group, single, LLM_SANDBOX, image)
         rounds, pause_s = (2, 5.0) if quick else (5, 10.0)  # ours idles while the others have their turns
-        beside(figures, group, contest, PREFECT, [], rounds=rounds, pause_s=pause_s)
+        many = Contest("40 x fibo(10)", "s", 1.0, lambda: caller.flow(flow), rounds, pause_s)
+        beside(figures, group, many, PREFECT)
         caller.close()
 
 
-@dataclass(frozen=True)
-class Contest:
-    """What is compared, in which unit, and our way of doing it once, which gives its seconds."""
-
-    title: str
-    scale: float
-    unit: str
-    act: Callable[[], float]
-
-
-def beside(
-    figures: Figures,
-    group: str,
-    contest: Contest,
-    peer: Peer,
-    arguments: list[str],
-    *,
-    rounds: int,
-    pause_s: float,
-) -> None:
+def beside(figures: Figures, group: str, contest: Contest, peer: Peer, *arguments: str) -> None:
     """Rows of ours and of a peer's words; of one that is not here only why."""
-    acts: dict[str, Callable[[], float]] = {"ours": contest.act}
-    own = f"ours, {contest.title}"
-    why = ""
-    with ExitStack() as stack:
-        try:
-            ask = stack.enter_context(running(peer, arguments))
-            acts |= {word: lambda word=word: ask(word) for word in peer.words}  # type: ignore[misc]
-            times = in_turn(acts, rounds, pause_s)
-        except NotHereError as error:
-            why = str(error)
-            times = in_turn({"ours": contest.act}, rounds, pause_s)
-    middle, p95 = (contest.scale * one for one in summary(times["ours"]))
-    figures.add(Row(group, own, middle, contest.unit, p95=p95, note="a fresh hardened container each"))
+    times, why = measured(contest, peer, arguments)
+    own, own_p95 = (contest.scale * one for one in summary(times[OURS]))
+    note = "a fresh hardened container each"
+    figures.add(Row(group, f"{OURS}, {contest.title}", own, contest.unit, p95=own_p95, note=note))
     for word, name in peer.words.items():
         title = f"{peer.title}, {contest.title}, {name}"
         if why:
             figures.add(Row(group, title, None, contest.unit, note=why))
             continue
         theirs, p95 = (contest.scale * one for one in summary(times[word]))
-        figures.add(
-            Row(
-                group,
-                title,
-                theirs,
-                contest.unit,
-                p95=p95,
-                reference=OURS,
-                reference_value=middle,
-                note=peer.note,
-            )
-        )
+        held: dict[str, Any] = {"reference": OURS, "reference_value": own}
+        figures.add(Row(group, title, theirs, contest.unit, p95=p95, note=peer.note, **held))
+
+
+def measured(contest: Contest, peer: Peer, arguments: Sequence[str]) -> tuple[dict[str, list[float]], str]:
+    """Seconds of ours and by the peer's words; of ours alone, and why, where the peer is not here."""
+    acts = {OURS: contest.act}
+    try:
+        with running(peer, arguments) as ask:
+            acts_of_all = acts | {word: partial(ask, word) for word in peer.words}
+            return in_turn(acts_of_all, contest.rounds, contest.pause_s), ""
+    except NotHereError as error:
+        return in_turn(acts, contest.rounds, contest.pause_s), str(error)
 
 
 def in_turn(acts: dict[str, Callable[[], float]], rounds: int, pause_s: float) -> dict[str, list[float]]:
