@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import driven, mix, page
+from tests.bench import calls, driven, mix, page
 from tests.bench.__main__ import PARTS, arguments
 from tests.bench.calls import SCRIPT, Caller
 from tests.bench.figures import Figures, Row, read
@@ -153,7 +154,7 @@ class Answering(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        _, status, body = self.path.rsplit("/", 2)
+        _, status, body = ("", "200", "1") if self.path.endswith(SCRIPT) else self.path.rsplit("/", 2)
         if status == "gone":
             self.close_connection = True
             return
@@ -161,6 +162,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
+        self.close_connection = "hangup" in self.path  # as a service does after a while, without a word
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -191,6 +193,15 @@ def test_wrong_answers_and_lost_connections_are_errors_and_no_times() -> None:
     assert len(sample.times["k"]) == 2
     assert sample.errors.total() == 3
     assert {"k: 200 b'2'", "k: 500 b'1'"} < set(sample.errors)
+
+
+def test_a_connection_that_was_idle_for_long_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service has hung up on it meanwhile; the figure is of the request, not of that."""
+    with answering() as caller:
+        caller.ask("hangup/200/1", b"{}")
+        time.sleep(0.1)
+        monkeypatch.setattr(calls, "AWAKE_S", 0.05)
+        assert caller.run(b"{}") > 0
 
 
 def test_a_script_that_raises_is_answered_rightly_by_its_failure_only() -> None:
