@@ -31,7 +31,7 @@ test: setup ## set up, then the test suite (ARGS="-k name" for a part)
 test-all: setup ## as test, and the tests that take minutes: more kills, more random flows
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(MADE) ## what flow runs cost here (ARGS="--only dispatch" for a part); needs no engine
+bench: setup ## set up, then what scripts and flow runs cost here, beside others (ARGS=--help; some 20 minutes)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 test-runtimes: setup ## set up, then the conformance cases in real containers (RUNTIME=deno for one language)

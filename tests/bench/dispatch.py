@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from executor.jobs.job import now_us
+from tests.bench.driven import NotHereError, installed
+from tests.bench.figures import Figures, Row
 from tests.bench.flows import service
 from tests.flows.lives import new_run
 from tests.flows.running import ident
@@ -23,29 +25,24 @@ IDLE_S = 10.0
 DELAY_S = 1.0
 DBOS = "dbos>=3.4,<4"
 HERE = Path(__file__).parent
-PEERS = Path(".make/peers")
 FLOW = {"modules": [ident("a")]}
+GROUP = "having runs walked, our leased rows"
 ROWS = (
-    ("begin", "ms from handing in to begun", 1000.0),
-    ("late", "ms that a delayed one begins late", 1000.0),
-    ("rate", "a second, many at once", 1.0),
-    ("idle", "% of a core while nothing happens", 1.0),
+    ("begin", "one run handed in, to its end (DBOS: to its begin)", "ms", 1000.0),
+    ("late", "a delayed run is late by", "ms", 1000.0),
+    ("rate", f"{COUNT} runs handed in at once", "runs/s", 1.0),
+    ("idle", "CPU while nothing happens", "% of a core", 1.0),
 )
 
 
-async def dispatch() -> None:
-    """Measure and print. A figure of ours counts the whole run to its end, one of DBOS its begin only."""
-    peer = await asyncio.to_thread(dbos)
+async def dispatch(figures: Figures) -> None:
+    """Measure both. A figure of ours counts the whole run to its end, one of DBOS its begin only."""
+    peer, why = await asyncio.to_thread(dbos)
     async with service(queue_max=10 * COUNT) as local:
         own = await ours(local)
-    print("having runs walked                     leased rows        DBOS       ratio")
-    for name, label, unit in ROWS:
-        a = own[name] * unit
-        if peer is None:
-            print(f"  {label:36} {a:10.2f}  not installed")
-        else:
-            b = peer[name] * unit
-            print(f"  {label:36} {a:10.2f}  {b:10.2f}  {a / b:10.3f}")
+    for name, label, unit, scale in ROWS:
+        held: dict[str, Any] = {"reference": "DBOS", "reference_value": scale * peer[name]} if peer else {}
+        figures.add(Row(GROUP, label, scale * own[name], unit, note=why, **held))
 
 
 async def ours(local: LocalService) -> dict[str, float]:
@@ -77,16 +74,14 @@ async def lived(local: LocalService, delay_s: float) -> float:
     return time.perf_counter() - began
 
 
-def dbos() -> dict[str, float] | None:
-    """Its figures, measured in a process of its own; None if it cannot be installed."""
-    python = PEERS / "dbos" / "bin" / "python"
-    if not python.exists():
-        venv.create(PEERS / "dbos", with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", DBOS]
-        if subprocess.run(install, check=False).returncode != 0:
-            return None
+def dbos() -> tuple[dict[str, float], str]:
+    """Its figures, measured in a process of its own; none, and why, if it cannot be installed."""
+    try:
+        python = installed("dbos", [DBOS])
+    except NotHereError as error:
+        return {}, f"DBOS {error}"
     with tempfile.TemporaryDirectory() as folder:
         command = [str(python), str(HERE / "peer_dbos.py"), folder, str(COUNT), str(IDLE_S)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=sys.stderr, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return found, ""

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from executor.storage.tables import jobs
+from tests.bench.figures import Figures, Row, summary
 from tests.flows.lives import new_run
 from tests.flows.running import Flows, forloop, ident
 from tests.service import LocalService, local_service
@@ -41,26 +42,25 @@ def memory_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-async def iterations(most: int) -> None:
+async def iterations(figures: Figures, most: int) -> None:
     """A loop of identities, and one of a tenth as many: time should go with their number."""
     loop = forloop("l", "Array.from({length: flow_input.n}, (_, i) => i)", ident("i"))
-    spent: dict[int, float] = {}
+    group, few = "loop of identities, no containers", 0.0
     async with service() as local:
         flows = Flows(local)
         await flows.run(loop, args={"n": 100})
         for number in (most // 10, most):
             before, began = memory_mib(), time.perf_counter()
             job = await flows.run(loop, args={"n": number}, timeout_s=600)
-            spent[number] = time.perf_counter() - began
+            each = 1000 * (time.perf_counter() - began) / number
             assert len(job["result"]) == number
-            print(
-                f"{number:6} iterations  {spent[number]:7.2f} s  {1000 * spent[number] / number:6.3f} ms each"
-                f"  memory {memory_mib() - before:+6.1f} MiB"
-            )
-    print(f"ten times the iterations take {spent[most] / spent[most // 10]:.1f} times as long")
+            held: dict[str, Any] = {"reference": f"with {most // 10}", "reference_value": few} if few else {}
+            figures.add(Row(group, f"{number} iterations, each", each, "ms", **held))
+            figures.add(Row(group, f"{number} iterations, memory", memory_mib() - before, "MiB"))
+            few = each
 
 
-async def parked(number: int) -> None:
+async def parked(figures: Figures, number: int) -> None:
     """Runs that wait for an approval hold nothing; any of them goes on at once."""
     flow = {"modules": [ident("a", suspend={"required_events": 1, "timeout": 3600}), ident("b")]}
     async with service(queue_max=number + 1) as local:
@@ -71,14 +71,18 @@ async def parked(number: int) -> None:
         while len(gates := await desk.database.read(waiting)) < number:
             await asyncio.sleep(0.1)
         spent = time.perf_counter() - began
-        print(f"{number:6} runs parked  {spent:7.2f} s  {1000 * spent / number:6.3f} ms each")
-        print(
-            f"       they hold {len(asyncio.all_tasks()) - tasks} tasks, {len(local.engine.living)} containers,"
-            f" {1024 * (memory_mib() - before) / number:.1f} KiB each;"
-            f" the process has {threading.active_count()} threads"
+        group = f"{number} runs that wait for an approval"
+        figures.add(Row(group, "parking one", 1000 * spent / number, "ms"))
+        kib = 1024 * (memory_mib() - before) / number
+        figures.add(
+            Row(group, "memory of each", kib, "KiB", note=f"{threading.active_count()} threads in all")
         )
-        times = sorted([await resumed(local, *gate) for gate in random.sample(gates, min(TRIES, number))])
-        print(f"       resumed in {1000 * times[len(times) // 2]:.0f} ms, at most {1000 * times[-1]:.0f} ms")
+        tasks = max(0, len(asyncio.all_tasks()) - tasks)  # one that was there before may have ended
+        figures.add(Row(group, "tasks that they hold together", tasks, ""))
+        figures.add(Row(group, "containers that they hold together", len(local.engine.living), ""))
+        times = [await resumed(local, *gate) for gate in random.sample(gates, min(TRIES, number))]
+        middle, p95 = summary(times)
+        figures.add(Row(group, "approved, until the run has ended", 1000 * middle, "ms", p95=1000 * p95))
 
 
 def waiting(connection: Connection) -> list[tuple[str, str]]:

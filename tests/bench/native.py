@@ -10,8 +10,10 @@ import sys
 import tarfile
 import time
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -152,6 +154,45 @@ def flags(hard: Hardening) -> list[str]:
         for tmpfs in hard.tmpfs
     ]
     return found
+
+
+def bare_rate(language: str, clients: int, seconds: float) -> float:
+    """Containers a second that Docker creates, starts and removes with a job's hardening, and nothing in them."""
+    hard = harden(scan().by_name[language], resolve_limits({}, load().limits))
+    settings: dict[str, Any] = {
+        "entrypoint": ["true"],
+        "user": f"{hard.uid}:{hard.gid}",
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "log_config": {"type": "none"},
+        "mem_limit": hard.memory_bytes,
+        "memswap_limit": hard.memory_bytes,
+        "nano_cpus": int(hard.cpus * 1e9),
+        "pids_limit": hard.pids,
+        "shm_size": hard.shm_bytes,
+        "tmpfs": {tmpfs.path: f"size={tmpfs.size_bytes},mode={tmpfs.mode}" for tmpfs in hard.tmpfs},
+    }
+    tag, deadline = image(language), time.perf_counter() + seconds
+
+    def one(_: int) -> int:
+        done = 0
+        with closing(docker.from_env()) as client:
+            while time.perf_counter() < deadline:
+                container = client.containers.create(tag, **settings)
+                try:
+                    container.start()
+                    container.wait()
+                finally:
+                    container.remove(force=True)
+                done += 1
+        return done
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as threads:
+        total = sum(threads.map(one, range(clients)))
+    return total / (time.perf_counter() - began)
 
 
 def cpu_s(*names: str) -> float:

@@ -1,71 +1,81 @@
-"""The page in docs with the figures of a run, and a plot of them."""
+"""The page in docs with the figures of a run, and what they are held against."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
-from tests.bench.figures import Figures, Row, cells, shown
+from tests.bench import published
+from tests.bench.figures import COLUMNS, TEXT_COLUMNS, Figures, Row, cells, named, quantity, verdict
+from tests.bench.plot import plot
 
 FOLDER = Path("docs")
 HEAD = """# Benchmarks
 
-`make bench ARGS="--only scripts"` measures this, beside references of the same run, and keeps the figures in
-`.make/bench/figures.json`; `python -m tests.bench --page` writes this page of them. Every job runs in a container of
-its own, which is never used again. Trust the ratios: times depend on the machine and on what else it does.
+Every job runs in a container of its own, which is made for it and never used again. References and peers are measured
+in the same run as ours, on the same machine, in turn with us. Trust the ratios: times depend on the machine and on what
+else it does.
 
+To get the figures again, on a machine that does nothing else:
+
+    make bench                            # measures; keeps the figures in .make/bench/figures.json
+    make bench ARGS="--only scripts --quick"    # a first look; `ARGS=--help` lists the parts
+    make bench ARGS=--page                # writes this page and its plot from the kept figures
 """
-WIDTH, LEFT, LINE = 860, 300, 22
-OWN, OTHER = "#2b6cb0", "#a0aec0"
+MEANING = """
+*median* is over single jobs or runs where there are several; *ratio* is that as a multiple of the next column's
+reference. In the mix each client posts its next job as soon as the last is answered, so that times are those of a full
+machine. Flows take several times as long as scripts, so each time there is a multiple of its own kind's median before
+the 95th percentile of all is taken.
+"""
 
 
-def write(figures: Figures) -> None:
-    """Both files."""
-    (FOLDER / "benchmarks.svg").write_text(
-        plot([row for row in figures.rows if row.reference_value]), "utf-8"
-    )
-    (FOLDER / "benchmarks.md").write_text(text(figures), "utf-8")
+def write(figures: Figures, folder: Path = FOLDER) -> list[Path]:
+    """The page and its plot; gives their paths."""
+    page, drawing = folder / "benchmarks.md", folder / "benchmarks.svg"
+    page.write_text(text(figures), "utf-8")
+    drawing.write_text(plot(figures.rows), "utf-8")
+    return [page, drawing]
 
 
 def text(figures: Figures) -> str:
     """The page."""
-    lines = [
-        HEAD + "Measured on: " + ", ".join(f"{name} {value}" for name, value in figures.host.items()) + ".\n"
+    parts = [
+        HEAD,
+        *table(("measured", "on"), "ll", figures.host.items()),
+        "\n![Each goal and what was reached; each figure and its reference](benchmarks.svg)\n",
+        "## Goals\n",
+        *table(("scenario", "goal", "measured", "reached"), "llrl", goals(figures.rows)),
+        MEANING,
     ]
-    lines.append("![Figures with a reference, and their references](benchmarks.svg)\n")
-    group = ""
-    for row in figures.rows:
-        if row.group != group:
-            group = row.group
-            lines += [
-                f"\n## {group[0].upper()}{group[1:]}\n",
-                "| scenario | median | p95 | ratio | of | goal |",
-            ]
-            lines.append("|---|---:|---:|---:|---|---|")
-        lines.append(f"| {row.name} | " + " | ".join(cells(row)) + " |")
-    return "\n".join(lines) + "\n"
+    aligned = "".join("l" if name in TEXT_COLUMNS else "r" for name in COLUMNS)
+    for group, rows in groupby(figures.rows, key=lambda row: row.group):
+        parts.append(f"\n## {group[0].upper()}{group[1:]}\n")
+        parts += table(COLUMNS, aligned, ([named(row), *cells(row)] for row in rows))
+    parts += ["\n## Published by others, not measured here\n", f"{published.SOURCE}.\n"]
+    parts += table(published.HEADS, "lrr", published.ROWS)
+    return "\n".join(parts) + "\n"
 
 
-def plot(rows: list[Row]) -> str:
-    """Two bars for each figure that has a reference, each pair on a scale of its own."""
-    height = LINE * 2 * len(rows) + 10
-    bars = []
-    for number, row in enumerate(rows):
-        reference = row.reference_value or 0.0
-        scale = (WIDTH - LEFT - 120) / max(row.value, reference)
-        top = 2 * LINE * number + 8
-        for name, value, y, color in (
-            (f"{row.name} ({row.group})", row.value, top, OWN),
-            (row.reference, reference, top + LINE - 6, OTHER),
-        ):
-            bars.append(
-                f'<text x="{LEFT - 8}" y="{y + 10}" text-anchor="end">{escape(name)}</text>'
-                f'<rect x="{LEFT}" y="{y}" width="{max(1.0, value * scale):.1f}" height="12" fill="{color}"/>'
-                f'<text x="{LEFT + value * scale + 6:.1f}" y="{y + 10}">{shown(value)} {escape(row.unit)}</text>'
-            )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
-        + "".join(bars)
-        + "</svg>\n"
-    )
+def goals(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
+    """What was to be reached, and whether it is."""
+    for row in rows:
+        if row.goal:
+            measured = quantity(row.value, row.unit)
+            if row.ratio is not None:
+                measured += f" = {row.ratio:.2f} x {row.reference}"
+            yield f"{row.group}: {named(row)}", row.goal, measured, verdict(row)
+
+
+def table(heads: Sequence[str], aligned: str, rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table in Markdown; `aligned` has an l or r for each column."""
+    yield line(heads)
+    yield "|" + "|".join("---:" if side == "r" else "---" for side in aligned) + "|"
+    for row in rows:
+        yield line(row)
+
+
+def line(texts: Sequence[str]) -> str:
+    """One line of a table, whatever is in its cells."""
+    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
