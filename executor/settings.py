@@ -149,8 +149,8 @@ class Settings(BaseSettings):
     )
     network_shared: bool = Field(
         False,
-        description="on the docker engine jobs without network share their workspace's loopback, which halves "
-        "the cost of a container; see below",
+        description="on the docker engine jobs without network share their workspace's loopback, which nearly halves "
+        "what a container costs; see below",
     )
     runtimes: str | None = Field(
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"
