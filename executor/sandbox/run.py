@@ -179,7 +179,7 @@ class Sandbox:
         if order.has_luggage:
             luggage.mkdir(mode=0o755, parents=True, exist_ok=True)
         if order.args_as_file:
-            (luggage / ARGS_FILE).write_bytes(order.script.args)
+            await asyncio.to_thread((luggage / ARGS_FILE).write_bytes, order.script.args)
         if order.runtime.compiler is None:
             return None
         return await self.compiler.provide(order, self.run, luggage / PROGRAM_FILE)
