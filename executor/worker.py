@@ -207,6 +207,7 @@ class Worker:
             await insist(partial(self._desk.database.write, give_up, job, word, []))
         if isinstance(word, Completion):
             count(job, word.end)
+            self._desk.hand_over(job.id, word.end.result)
 
     async def _one_run(self, job: Job, args: bytes, live: LiveJob) -> LastWord:
         """Run the job's script once; give what is to be stored of it, together with its last output."""

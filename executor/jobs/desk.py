@@ -69,6 +69,8 @@ class Desk:
         self.cancel_asked: dict[str, tuple[str, str]] = {}
         """Runs that somebody wants to end: who, and why."""
         self.live: dict[str, LiveJob] = {}
+        self._results: dict[str, bytes] = {}
+        """Of jobs that have just ended and are waited for, so that nobody reads what was written a moment ago."""
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._closed = False
 
@@ -213,6 +215,11 @@ class Desk:
 
     async def result(self, workspace_id: str, job_id: str) -> Completed | None:
         """A job's end, None while it has none; raises NotFound."""
+        known = self._results.get(job_id)
+        if known is not None:
+            job = await self.get(workspace_id, job_id)
+            if job.state == "completed" and not job.deleted:
+                return Completed(job, known)
         found = await self.database.read(store.with_result, workspace_id, job_id)
         if found is None:
             raise _unknown(workspace_id, job_id)
@@ -232,6 +239,12 @@ class Desk:
                 self._watchers[one].discard(event)
                 if not self._watchers[one]:
                     del self._watchers[one]
+                    self._results.pop(one, None)
+
+    def hand_over(self, job_id: str, result: bytes) -> None:
+        """Keep a result that is stored now for those who wait for the job, if there are any."""
+        if job_id in self._watchers:
+            self._results[job_id] = result
 
     def changed(self, what: str) -> None:
         """Tell everyone who watches the job, or the log of a run, that there is news."""
