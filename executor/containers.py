@@ -25,6 +25,7 @@ from executor.sandbox.firewall import Surroundings
 from executor.sandbox.foreign import ForeignImages, PullPolicy
 from executor.sandbox.hostnet import look_around
 from executor.sandbox.images import HOLDER, Images
+from executor.sandbox.loopback import Loopbacks
 from executor.sandbox.places import Places
 from executor.sandbox.pool import Pool
 from executor.sandbox.programs import Programs
@@ -64,6 +65,8 @@ class Parts:
     allowed: Sequence[str] = ("*",)
     """Patterns of the images that scripts may name."""
     pull: PullPolicy = "missing"
+    loopback: Runtime | None = None
+    """The language whose image keeps a workspace's loopback; None: every job has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
         engine.settle,
         allowed=settings.images.split(","),
         pull=settings.pull,
+        loopback=smallest if settings.network_shared else None,
     )
 
 
@@ -155,18 +159,33 @@ def make_sandbox(
             {LABEL: instance, LABEL_WORKER: worker},
             ipv6=holder.ipv6,
         )
+    loopbacks = None
+    if (runtime := parts.loopback) is not None:
+        marks = {LABEL: instance, LABEL_WORKER: worker}
+        loopbacks = Loopbacks(parts.engine, cleanup, partial(tags.tag, runtime), marks)
     kept = Tools(parts.engine, cleanup, tools or folder / "tools", labels(instance, worker))
     kept.sweep()
     foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
     places = Places(parts.engine, tags.tag, foreign, kept)
     sandbox = Sandbox(
-        parts.engine, cleanup, tags.tag, folder, instance, worker, compiling, places, egress, slots=slots
+        parts.engine,
+        cleanup,
+        tags.tag,
+        folder,
+        instance,
+        worker,
+        compiling,
+        places,
+        egress,
+        slots=slots,
+        loopbacks=loopbacks,
     )
     if pool is None or not pool.count:
         return sandbox
     waiting = Pool(parts.engine, cleanup, sandbox.own, pool)
-    if egress is not None:
-        egress.on_drop = waiting.drop_network
+    for networks in (egress, loopbacks):
+        if networks is not None:
+            networks.holders.on_drop = waiting.drop_network
     return replace(sandbox, pool=waiting)
 
 

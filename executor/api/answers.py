@@ -10,7 +10,7 @@ from fastapi import Response
 
 from executor.jobs.desk import Completed, Early
 
-SHAPING = (b'"windmill_status_code"', b'"windmill_content_type"', b'"windmill_headers"')
+SHAPING = b'"windmill_'
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?")
 BODILESS = {204, 304}  # a server that sent a body after these would break the connection
@@ -21,7 +21,7 @@ def answer(done: Completed | Early) -> Response:
     """The result, shaped as it asks itself; the error object with status 500 for a failed job."""
     if not done.ok:
         return Response(done.result, 500, media_type="application/json")
-    if done.result.startswith(b"{") and any(key in done.result for key in SHAPING):
+    if done.result.startswith(b"{") and SHAPING in done.result:
         try:
             return _shaped(json.loads(done.result), done.result)
         except (ValueError, RecursionError):

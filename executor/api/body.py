@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
+from executor.api.bigargs import BigArgs, cut_out
 from executor.api.problems import first_error
 from executor.errors import BadInput, TooLarge
 
@@ -17,6 +19,10 @@ M = TypeVar("M", bound=BaseModel)
 
 async def read(request: Request, limit_mb: int) -> bytes:
     """The request's body; raises TooLarge before more than the limit is held."""
+    return bytes(await _collected(request, limit_mb))
+
+
+async def _collected(request: Request, limit_mb: int) -> bytearray:
     limit = limit_mb * 1024 * 1024
     too_large = TooLarge(
         f"body: over {limit_mb} MiB", field="body", remedy="send less, or raise EXECUTOR_REQUEST_MB"
@@ -32,7 +38,7 @@ async def read(request: Request, limit_mb: int) -> bytes:
                 raise too_large
     except ClientDisconnect:  # nobody will read this, but it is no bug of ours
         raise BadInput("body: the client left before it was sent", field="body") from None
-    return bytes(body)
+    return body
 
 
 async def read_model(request: Request, model: type[M], limit_mb: int, *, optional: bool = False) -> M:
@@ -40,17 +46,30 @@ async def read_model(request: Request, model: type[M], limit_mb: int, *, optiona
     body = await read(request, limit_mb)
     if optional and not body.strip():
         return model()
+    return _model_of(decode(body), model)
+
+
+async def read_with_args(request: Request, model: type[M], limit_mb: int) -> tuple[M, BigArgs | None]:
+    """As `read_model`; arguments that are big come beside the model, undecoded, and are not in it."""
+    body = await _collected(request, limit_mb)
+    cut = await asyncio.to_thread(cut_out, body)
+    if cut is None:
+        return _model_of(decode(body), model), None
+    rest, args = cut
+    return _model_of(rest, model), args
+
+
+def _model_of(value: Any, model: type[M]) -> M:
+    if not isinstance(value, dict):
+        raise BadInput(f"body: a JSON object belongs here, not {type(value).__name__}", field="body")
     try:
-        value = decode(body)
-        if not isinstance(value, dict):
-            raise BadInput(f"body: a JSON object belongs here, not {type(value).__name__}", field="body")
         return model.model_validate(value)
     except ValidationError as error:
         field, detail = first_error(error.errors(include_url=False))
         raise BadInput(detail, field=field) from None
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes | bytearray) -> Any:
     """Strict JSON: UTF-8, no NaN, at most 200 levels deep, no lone surrogates; raises BadInput."""
     try:
         return from_json(body, allow_inf_nan=False)

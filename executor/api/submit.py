@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from executor.api.answers import answer
-from executor.api.body import described, read_model
+from executor.api.body import described, read_model, read_with_args
 from executor.api.checks import flow_of, runtime_of
 from executor.api.context import Caller, Context, Ctx, InWorkspace
 from executor.api.flows import check_restart
@@ -146,7 +146,10 @@ async def _new_job(
     request: Request, workspace: Workspace, query: RunQuery, user: str, ctx: Context
 ) -> NewJob:
     """The request as a job to be; raises BadInput naming what is wrong."""
-    asked = await read_model(request, PreviewRequest, ctx.settings.request_mb)
+    asked, big = await read_with_args(request, PreviewRequest, ctx.settings.request_mb)
+    said = asked.model_dump(mode="json")
+    if big is not None:
+        said["big_args"] = big.sha256
     runtime = runtime_of(asked.language, ctx)
     bounds = ctx.workspaces.bounds(workspace.id)
     limits = dict(asked.limits or {})
@@ -160,9 +163,9 @@ async def _new_job(
         kind="preview",
         language=runtime.name,
         content=asked.content,
-        args=args_json(asked.args or {}),
+        args=args_json(asked.args or {}) if big is None else big.text,
         limits=resolve_limits(limits, bounds),
-        request_hash=request_hash(asked.model_dump(mode="json"), query),
+        request_hash=request_hash(said, query),
         created_by=user,
         created_at=now,
         scheduled_for=scheduled_for(query, now),

@@ -96,7 +96,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         with tempfile.TemporaryDirectory(prefix="executor-doctor-") as folder:
             Path(folder).chmod(0o711)
             sandbox = make_sandbox(parts, Path(folder), "doctor", own_worker_id())
-            findings += _engine(info)
+            findings += [*_engine(info), *_shared_loopback(settings, parts.engine.name)]
             findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
             findings += [await _language(settings, sandbox, runtime) for runtime in runtimes]
             findings += await _isolation(settings, sandbox, runtimes)
@@ -144,6 +144,19 @@ def _engine(info: EngineInfo) -> list[Finding]:
             "use an engine and a kernel with seccomp; scripts may call anything otherwise",
         ),
     ]
+
+
+def _shared_loopback(settings: Settings, engine: str) -> list[Finding]:
+    """What EXECUTOR_NETWORK_SHARED changes here, if it is set."""
+    if not settings.network_shared:
+        return []
+    said = (
+        "jobs of one workspace share a loopback and abstract sockets (EXECUTOR_NETWORK_SHARED)"
+        if engine == "docker"
+        else f"EXECUTOR_NETWORK_SHARED does not count for what {engine} makes: each such job has a loopback "
+        "of its own, which costs little there; only images that scripts name share one"
+    )
+    return [Finding("shared loopback", True, said)]
 
 
 async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,7 +128,8 @@ async def _run(
     settings: Settings, runtime: Runtime, script: Script, limits: Limits, reach: tuple[Reach, ...]
 ) -> tuple[Outcome, Isolation | None]:
     """Run it in a container that goes whatever happens to us."""
-    parts = docker_parts(settings, scan(settings.runtimes))
+    # A single job has nobody to share a loopback with.
+    parts = replace(docker_parts(settings, scan(settings.runtimes)), loopback=None)
     seen: list[Isolation] = []
 
     async def claimed(isolation: Isolation) -> None:

@@ -106,6 +106,10 @@ class DockerEngine:
         """It makes them all itself."""
         return Maker(self.name, self.runtime)
 
+    async def engine_for(self, spec: ContainerSpec) -> str:
+        """This one, for all."""
+        return self.name
+
     async def process(self, name: str) -> tuple[int, str] | None:
         """A running container's PID 1 as the host numbers it, and the container's id."""
         return await self._call(self._process, name)

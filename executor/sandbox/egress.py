@@ -14,42 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.errors import EngineError, ImageMissing
 from executor.reach import Reach
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.engine import LABEL_ROLE, Bridge, Engine
 from executor.sandbox.firewall import Surroundings, rules
 from executor.sandbox.hardening import harden_holder
 from executor.sandbox.holder import Holder
+from executor.sandbox.holders import IDLE_S, Holders, Joined, Place, network_of
 from executor.sandbox.spec import Bind, ContainerSpec
 
-IDLE_S = 300.0
-"""How long a holder stays without a job."""
 RESOLV_CONF = "resolv.conf"
 
 
-@dataclass(frozen=True)
-class Joined:
-    """The network of one job: the engine's name for it, what its container needs for it, what it reaches."""
-
-    network: str
-    binds: tuple[Bind, ...] = ()
-    reach: tuple[Reach, ...] = ()
-
-
-OFFLINE = Joined("none")
-
-
 @dataclass
-class _Place:
-    """A workspace's holder, if there is one, and how many jobs need it."""
+class _Place(Place):
+    """A workspace's holder, what is around it, and what its rules open."""
 
-    users: int = 0
-    holder: Holder | None = None
     around: Surroundings = field(default_factory=Surroundings)
     reach: tuple[Reach, ...] = ()
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    idle: asyncio.TimerHandle | None = None
 
 
 class Egress:
@@ -74,14 +57,11 @@ class Egress:
         self._folder = folder
         self._labels = labels
         self._ipv6 = ipv6
-        self._idle_s = idle_s
-        self._places: dict[str, _Place] = {}
+        self.holders = Holders(engine, _Place, self._give_up, idle_s)
         self._changed: dict[str, tuple[Reach, ...]] = {}
         self._bridge: tuple[str, Bridge] | None = None
         self._on_bridge: set[str] = set()
         self._making_bridge = asyncio.Lock()
-        self.on_drop: Callable[[str], None] = lambda _: None
-        """Told of each network that nothing new is to join, by the engine's name for it."""
 
     @asynccontextmanager
     async def joined(self, workspace: str, reach: tuple[Reach, ...]) -> AsyncIterator[Joined]:
@@ -91,25 +71,13 @@ class Egress:
         ranges, the later one's count for both, unless `change` has said what counts.
         Raises EngineTransient when the holder is lost on the way, EngineError when there can be none.
         """
-        place = self._places.setdefault(workspace, _Place())
-        place.users += 1
-        if place.idle is not None:
-            place.idle.cancel()
-        try:
-            async with place.turn:  # the first makes the holder, the others find it
+        async with self.holders.needed(workspace) as place:
+            async with place.turn:
                 holder = await self._settle(place, self._changed.get(workspace, reach))
                 bind = Bind(self._folder.resolve() / holder.name / RESOLV_CONF, "/etc/resolv.conf")
                 joined = Joined(network_of(holder), (bind,), place.reach)
-            try:
+            async with self.holders.explained(holder):
                 yield joined
-            except EngineError as error:
-                await self._explain(holder, error)
-                raise
-        finally:
-            place.users -= 1
-            if not place.users:
-                loop = asyncio.get_running_loop()
-                place.idle = loop.call_later(self._idle_s, self._retire, workspace)
 
     async def change(self, workspace: str, reach: tuple[Reach, ...]) -> None:
         """The workspace's policy is another one: from now on it counts, for running jobs too.
@@ -117,7 +85,7 @@ class Egress:
         Where it cannot be loaded, the holder ends, and its jobs reach nothing more.
         """
         self._changed[workspace] = reach
-        place = self._places.get(workspace)
+        place = self.holders.find(workspace)
         if place is None:
             return
         async with place.turn:
@@ -126,25 +94,21 @@ class Egress:
             try:
                 await self._load(place, place.holder, reach)
             except EngineError as error:
-                self._drop(place)
+                self.holders.drop(place)
                 telemetry.log.warning(
                     "a holder did not take its new rules", workspace=workspace, error=str(error)
                 )
 
     def close(self) -> None:
         """Give up every holder and the bridge; the clean-up removes them."""
-        for place in self._places.values():
-            if place.idle is not None:
-                place.idle.cancel()
-            self._drop(place)
-        self._places.clear()
+        self.holders.close()
 
     # ------------------------------------------------------------ holders
 
     async def _settle(self, place: _Place, reach: tuple[Reach, ...]) -> Holder:
         """A living holder with these rules in the place."""
         if place.holder is None or not place.holder.is_alive:
-            self._drop(place)
+            self.holders.drop(place)
             await self._make(place, reach)
         elif place.reach != reach:
             await self._load(place, place.holder, reach)
@@ -175,7 +139,7 @@ class Egress:
                 f"the image of the holder ({image}) is missing; run `executor images build`"
             ) from error
         except BaseException:
-            self._drop(place)
+            self.holders.drop(place)
             self._give_up(name)
             raise
 
@@ -204,25 +168,6 @@ class Egress:
                 self._bridge = name, bridge
             return self._bridge
 
-    async def _explain(self, holder: Holder, error: EngineError) -> None:
-        """An engine refuses a job whose holder is gone for good, but the next holder will do."""
-        if isinstance(error, EngineTransient) or (await self._engine.ended(holder.name)).running:
-            return
-        holder.close()
-        raise EngineTransient(f"the holder of the job's network has ended: {error}") from error
-
-    def _retire(self, workspace: str) -> None:
-        if (place := self._places.get(workspace)) is not None and not place.users:
-            self._drop(place)
-            del self._places[workspace]
-
-    def _drop(self, place: _Place) -> None:
-        if place.holder is not None:
-            self.on_drop(network_of(place.holder))
-            place.holder.close()
-            self._give_up(place.holder.name)
-            place.holder = None
-
     def _give_up(self, name: str) -> None:
         """Remove a holder, and the bridge after its last one."""
         if name not in self._on_bridge:
@@ -232,8 +177,3 @@ class Egress:
         if not self._on_bridge and self._bridge is not None:
             self._cleanup.discard_network(self._bridge[0])
             self._bridge = None
-
-
-def network_of(holder: Holder) -> str:
-    """The engine's name for the network that a holder keeps."""
-    return f"container:{holder.name}"

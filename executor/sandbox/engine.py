@@ -127,6 +127,9 @@ class Engine(Containers, Protocol):
     def maker(self, name: str) -> Maker:
         """What makes, or made, the container of this name."""
 
+    async def engine_for(self, spec: ContainerSpec) -> str:
+        """The name of the engine that would make such a container."""
+
     async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
         """Make a bridge of this name, on which containers do not reach each other; an existing one is taken."""
 

@@ -76,6 +76,10 @@ class Engines:
         engine = self._engine_of(name)
         return Maker(engine.name, engine.runtime)
 
+    async def engine_for(self, spec: ContainerSpec) -> str:
+        """The engine that suits such a container best."""
+        return self._oci.name if await self._is_for_oci(spec) else self._docker.name
+
     async def settle(self) -> None:
         """Find out which engine works, if that can be known yet.
 

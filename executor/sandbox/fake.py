@@ -108,6 +108,7 @@ class FakeEngine:
         self.pull_s = 0.0
         self.can_bound_root = False
         self.can_update = True
+        self.stands_for = self.name
         self.updated: list[str] = []
         self.pulls: list[str] = []
         self.read: list[ContainerSpec] = []
@@ -252,6 +253,10 @@ class FakeEngine:
     def maker(self, name: str) -> Maker:
         """It makes them all itself."""
         return Maker(self.name, self.runtime)
+
+    async def engine_for(self, spec: ContainerSpec) -> str:
+        """The engine that it stands for, which a test may choose."""
+        return self.stands_for
 
     def _check_network(self, network: str) -> None:
         joined = self.living.get(network.removeprefix("container:"))

@@ -92,32 +92,46 @@ class FrameReader:
         """Take the bytes that arrived; give every frame they complete. Raises FrameError."""
         self._buffer += data
         while (end := self._buffer.find(b"\n", self._scanned)) >= 0:
-            line = bytes(self._buffer[:end])
+            self._check_length(end)
+            frame = self._cut(end)
             del self._buffer[: end + 1]
             self._scanned = 0
-            self._check_length(line)
-            if line.strip():
-                yield parse(line)
+            if frame is not None:
+                yield frame
         self._scanned = len(self._buffer)
-        self._check_length(self._buffer)
+        self._check_length(self._scanned)
 
-    def _check_length(self, line: bytes | bytearray) -> None:
-        limit = self._result_line_max if line.startswith(RESULT_PREFIX) else LINE_BYTES_MAX
-        if len(line) > limit:
+    def _cut(self, end: int) -> Frame | None:
+        """The frame that the buffer begins with, up to `end`; a result's bytes are copied this once."""
+        if self._buffer.startswith(RESULT_PREFIX):
+            return _result(self._buffer, end)
+        line = bytes(self._buffer[:end])
+        return parse(line) if line.strip() else None
+
+    def _check_length(self, length: int) -> None:
+        limit = self._result_line_max if self._buffer.startswith(RESULT_PREFIX) else LINE_BYTES_MAX
+        if length > limit:
             raise FrameError(f"a frame has over {limit} bytes")
+
+
+def _result(line: bytes | bytearray, end: int) -> Result:
+    """The result in the first `end` bytes, which begin as one; raises FrameError."""
+    if end <= len(RESULT_PREFIX) + len(RESULT_SUFFIX) or not line.startswith(RESULT_SUFFIX, end - 1):
+        raise FrameError("a result frame is cut short")
+    value = bytes(memoryview(line)[len(RESULT_PREFIX) : end - len(RESULT_SUFFIX)])
+    try:
+        # ASCII is looked through in place; decoding makes a text as long as the result.
+        if not value.isascii():
+            value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FrameError(f"a result is not UTF-8: {error}") from error
+    return Result(value)
 
 
 def parse(line: bytes) -> Frame:
     """One line as a frame; raises FrameError for anything else."""
     if line.startswith(RESULT_PREFIX):
-        value = line[len(RESULT_PREFIX) : -len(RESULT_SUFFIX)]
-        if not value or not line.endswith(RESULT_SUFFIX):
-            raise FrameError("a result frame is cut short")
-        try:
-            value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise FrameError(f"a result is not UTF-8: {error}") from error
-        return Result(value)
+        return _result(line, len(line))
     try:
         return _typed(_loaded(line))
     except (ValueError, RecursionError, KeyError, TypeError) as error:

@@ -100,6 +100,11 @@ def harden_holder() -> Hardening:
     )
 
 
+def harden_idle_holder() -> Hardening:
+    """Confine a holder of nothing but a loopback: it has no rules to load, so nothing to be allowed."""
+    return replace(harden_holder(), uid=JOB_UID, gid=JOB_UID, capabilities=(), network="none")
+
+
 def widen(hard: Hardening, *, user: str | None, writable: bool, volumes: Sequence[str]) -> Hardening:
     """The same for an image that the script chose, with what its header may ask for and no more.
 

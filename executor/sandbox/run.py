@@ -10,8 +10,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, closing, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,10 +25,12 @@ from executor.sandbox.booted import Booted, NotStarted, boot
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.conversation import Cancellation as Cancellation
 from executor.sandbox.conversation import converse
-from executor.sandbox.egress import OFFLINE, Egress, Joined
+from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Engine
 from executor.sandbox.frames import Frame, job_line
 from executor.sandbox.hardening import effective_limits
+from executor.sandbox.holders import OFFLINE, Joined
+from executor.sandbox.loopback import Loopbacks
 from executor.sandbox.pool import Pool
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.slots import Slots
@@ -142,6 +144,8 @@ class Sandbox:
     """Without one every container is made when its job comes."""
     slots: Slots | None = None
     """Without them a container that waits gets no run's shared directory."""
+    loopbacks: Loopbacks | None = None
+    """Without them every job without network has a namespace of its own."""
 
     async def run(self, order: Order) -> Outcome:
         """Run the script in a container of its own, which is removed in the background afterwards.
@@ -158,7 +162,7 @@ class Sandbox:
         try:
             if (failed := await self._pack(order, luggage)) is not None:
                 return failed
-            async with self._network(order) as joined:
+            async with self._network(order, place) as joined:
                 return await self._live(order, place, joined, luggage)
         except ImageMissing as error:
             if place.is_foreign:
@@ -175,7 +179,7 @@ class Sandbox:
         if order.has_luggage:
             luggage.mkdir(mode=0o755, parents=True, exist_ok=True)
         if order.args_as_file:
-            (luggage / ARGS_FILE).write_bytes(order.script.args)
+            await asyncio.to_thread((luggage / ARGS_FILE).write_bytes, order.script.args)
         if order.runtime.compiler is None:
             return None
         return await self.compiler.provide(order, self.run, luggage / PROGRAM_FILE)
@@ -186,14 +190,28 @@ class Sandbox:
             await self.pool.close()
         if self.egress is not None:
             self.egress.close()
+        if self.loopbacks is not None:
+            self.loopbacks.close()
         await self.cleanup.settle(timeout_s)
 
-    def _network(self, order: Order) -> AbstractAsyncContextManager[Joined]:
-        if order.runtime.manifest.network == "none":
-            return nullcontext(OFFLINE)
-        if self.egress is None:
-            raise EngineError(f"this sandbox has no network for {order.runtime.name}")
-        return self.egress.joined(order.workspace, order.reach)
+    @asynccontextmanager
+    async def _network(self, order: Order, place: Place) -> AsyncIterator[Joined]:
+        """What the job's container joins, for as long as the context lasts."""
+        if order.runtime.manifest.network == "egress":
+            if self.egress is None:
+                raise EngineError(f"this sandbox has no network for {order.runtime.name}")
+            async with self.egress.joined(order.workspace, order.reach) as joined:
+                yield joined
+        elif (loopbacks := await self._loopbacks_for(blank_spec(order, place, OFFLINE))) is not None:
+            async with loopbacks.joined(order.workspace) as joined:
+                yield joined
+        else:
+            yield OFFLINE
+
+    async def _loopbacks_for(self, spec: ContainerSpec) -> Loopbacks | None:
+        """Who has the loopback that such a container joins; None: it has one of its own."""
+        shares = self.loopbacks is not None and await self.loopbacks.serves(spec)
+        return self.loopbacks if shares else None
 
     async def _live(self, order: Order, place: Place, joined: Joined, luggage: Path) -> Outcome:
         """One life in a container: one that has waited, else one that is made now."""
@@ -267,9 +285,16 @@ class Sandbox:
         except (EngineTransient, ImageMissing):
             raise
         except EngineError as error:
+            if await self._has_lost_network(spec):
+                raise  # no fault of the image's; who keeps networks says what it is
             return _unfit(place, error)
         telemetry.start_seconds.labels(self.engine.maker(spec.name).engine).observe(time.monotonic() - began)
         return booted
+
+    async def _has_lost_network(self, spec: ContainerSpec) -> bool:
+        """Whether the container that keeps the network to be joined has ended."""
+        keeper = spec.network.removeprefix("container:")
+        return keeper != spec.network and not (await self.engine.ended(keeper)).running
 
     async def _use(
         self, booted: Booted, order: Order, place: Place, joined: Joined, luggage: Path
@@ -290,14 +315,21 @@ class Sandbox:
     async def warm(self, order: Order) -> None:
         """Let a container as this order would have it wait from now on, if its image is there.
 
-        One that has a network belongs to a workspace, and is made when that has had such a job.
+        One that has a network belongs to a workspace, and is made when that has had such a job; where
+        jobs share a loopback, it is the order's workspace that has something waiting.
         """
         order = replace(order, limits=effective_limits(order.runtime, order.limits))
         if self.pool is None or order.runtime.manifest.network != "none":
             return
         place = await self.places.find(order)
-        if isinstance(place, Place) and await self.engine.has_image(place.image):
+        if not isinstance(place, Place) or not await self.engine.has_image(place.image):
+            return
+        if (loopbacks := await self._loopbacks_for(blank_spec(order, place, OFFLINE))) is None:
             self.pool.warm(kind_of(order, blank_spec(order, place, OFFLINE), OFFLINE, workspace=""))
+            return
+        loopbacks.keep(order.workspace)
+        async with loopbacks.joined(order.workspace) as joined:
+            self.pool.warm(kind_of(order, blank_spec(order, place, joined), joined, order.workspace))
 
     def expect(self, runtime: Runtime, workspace: str, count: int, *, shared: bool = False) -> None:
         """Say that the workspace will soon have so many jobs of the language, with a run's directory or without."""
@@ -331,7 +363,7 @@ class Sandbox:
             engine=made_by.engine,
             image=place.shown,
             runtime=made_by.runtime,
-            network=hard.network,
+            network=joined.kind,
             user=hard.user or f"{hard.uid}:{hard.gid}",
             capabilities=hard.capabilities,
             read_only_root=hard.read_only_root,
@@ -345,7 +377,7 @@ class Sandbox:
 
 def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> None:
     """A script that failed where nothing can be reached may have failed for just that."""
-    is_closed = joined is not OFFLINE and not joined.reach
+    is_closed = joined.kind == "egress" and not joined.reach
     failed = isinstance(outcome, Failed) and outcome.reason is Reason.SCRIPT_ERROR
     if is_closed and failed and order.listener.log is not None:
         order.listener.log(CLOSED.format(workspace=order.workspace))

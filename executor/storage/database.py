@@ -10,9 +10,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Error as SQLError
 from typing import Any, TypeVar
 
 from alembic import command
@@ -22,7 +24,15 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from executor import telemetry
 from executor.errors import BadInput, ConfigurationError, Unavailable
-from executor.storage.engines import READERS, connect, has_committed, transaction_id
+from executor.storage.engines import (
+    CHECKPOINT_BYTES,
+    READERS,
+    checkpoint,
+    connect,
+    has_committed,
+    log_of,
+    transaction_id,
+)
 
 T = TypeVar("T")
 
@@ -62,6 +72,9 @@ class Database:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._waiting: deque[Write] = deque()
+        self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="db-checkpoint")
+        self._checkpoint: Future[None] | None = None
+        self._log = log_of(self.engine)
         self._closing = threading.Event()
 
     async def migrate(self) -> None:
@@ -80,7 +93,10 @@ class Database:
         told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(Write(act, args, told))
         self._writer.submit(self._write_waiting)
-        return await told
+        try:
+            return await told
+        finally:
+            self._tidy_log()
 
     async def read(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` on a consistent view; it must not write. Raises Unavailable."""
@@ -133,6 +149,20 @@ class Database:
             raise no_text(error) from error
         return done
 
+    def _tidy_log(self) -> None:
+        """Have a long write-ahead log brought into the file, in a thread of its own."""
+        if self._log is None or (self._checkpoint is not None and not self._checkpoint.done()):
+            return
+        with suppress(OSError, RuntimeError):  # it is not there yet; we are closing
+            if self._log.stat().st_size > CHECKPOINT_BYTES:
+                self._checkpoint = self._checkpointer.submit(self._bring_in)
+
+    def _bring_in(self) -> None:
+        try:
+            checkpoint(self.engine)
+        except (*AWAY, SQLError) as error:
+            telemetry.log.warning("the database's log was not brought in; it grows", error=str(error))
+
     def _has_committed(self, transaction: str) -> bool:
         """Whether a commit happened whose answer was lost; asked until the server answers, or we close.
 
@@ -154,6 +184,7 @@ class Database:
         self._closing.set()
         self._writer.shutdown()
         self._readers.shutdown()
+        self._checkpointer.shutdown()
         self._writing.dispose()
         self.engine.dispose()
 

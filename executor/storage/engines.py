@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +20,10 @@ from executor.errors import ConfigurationError
 
 BUSY_TIMEOUT_MS = 30_000
 READERS = 4
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+"""A write-ahead log over this size is brought into the database's file, beside the writes."""
+CHECKPOINT_PAGES_MAX = 32_768
+"""A log of so many pages, which no checkpoint could end because writes never paused, is by the writer itself."""
 WRITER_LOCK = 0x6578_6563_7574_6F72  # "executor"
 WRITER_LOCK_S = 10.0
 """A service that was just killed may still hold the lock: the server learns of its end in a moment."""
@@ -60,6 +65,8 @@ def _sqlite(url: URL, writes: bool) -> Engine:
     """
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
+    if writes:
+        event.listen(engine, "connect", _let_log_grow)
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
@@ -74,6 +81,28 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _let_log_grow(connection: sqlite3.Connection, _: Any) -> None:
+    """SQLite would bring the log into the file within a commit, and let whoever waits for it wait twice as long.
+
+    Once that is done, the log begins anew, and is cut to its usual size.
+    """
+    for pragma in (f"wal_autocheckpoint={CHECKPOINT_PAGES_MAX}", f"journal_size_limit={CHECKPOINT_BYTES}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def log_of(engine: Engine) -> Path | None:
+    """The write-ahead log's file; None if this database has none of its own."""
+    database = engine.url.database if engine.dialect.name == "sqlite" else None
+    return Path(f"{database}-wal") if database else None
+
+
+def checkpoint(engine: Engine) -> None:
+    """Bring what the log has into the database's file, without keeping anybody from reading or writing."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # in a transaction it would be refused
 
 
 # ------------------------------------------------------------ PostgreSQL

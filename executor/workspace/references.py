@@ -63,7 +63,8 @@ async def resolve_resource(path: str, value: bytes, sources: Sources) -> bytes:
 
 def has_references(text: bytes) -> bool:
     """Whether a JSON text may hold a reference."""
-    return any(marker in text for marker in MARKERS)
+    # A single byte is found ten times as fast, and most texts have none.
+    return b"$" in text and any(marker in text for marker in MARKERS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, event, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from executor.errors import ConfigurationError, Unavailable
@@ -23,6 +23,7 @@ from executor.storage.engines import connect
 from executor.storage.tables import job_output, jobs, metadata, workspaces
 from tests.databases import LOCK, another_program
 from tests.storage.rows import job_row
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -313,3 +314,32 @@ async def test_a_lock_of_somebody_else_is_waited_for(
         await hasty.write(put, "hasty")
         assert await hasty.read(ids) == ["hasty", "patient"]
         hasty.close()
+
+
+@pytest.mark.anyio
+async def test_a_long_log_is_brought_in_beside_the_writes_and_begins_anew(tmp_path: Path) -> None:
+    """Else it would grow with every big value; all that was written stays."""
+    path = tmp_path / "executor.db"
+    log = tmp_path / "executor.db-wal"
+    database = Database(f"sqlite:///{path}")
+    try:
+        await database.migrate()
+        size = 4 * engines.CHECKPOINT_BYTES
+
+        def put(connection: Connection, name: str, length: int) -> None:
+            values = {"id": name, "name": "x" * length, "policy": "{}", "created_at": 1}
+            connection.execute(insert(workspaces).values(values))
+
+        await database.write(put, "big", size)
+        assert log.stat().st_size > size, "the write itself did not bring it in"
+        await until(lambda: path.stat().st_size > size, 10)
+        await until(lambda: database._checkpoint is not None and database._checkpoint.done(), 10)
+        await database.write(put, "small", 1)
+        assert log.stat().st_size <= engines.CHECKPOINT_BYTES
+    finally:
+        database.close()
+    again = connect(f"sqlite:///{path}")
+    with again.connect() as connection:
+        lengths = connection.execute(select(func.length(workspaces.c.name)).order_by(workspaces.c.id))
+        assert {size, 1} <= set(lengths.scalars())
+    again.dispose()

@@ -11,10 +11,11 @@ import pytest
 from executor.errors import EngineError, EngineTransient
 from executor.reach import Reach
 from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.egress import Egress, Joined
+from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.firewall import Surroundings
+from executor.sandbox.holders import Joined
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

@@ -67,7 +67,7 @@ class Bench:
         bounds = Bounds(count, memory_bytes, cores=2)
         self.pool = Pool(self.engine, sandbox.cleanup, sandbox.own, bounds, clock=lambda: self.now)
         assert sandbox.egress is not None
-        sandbox.egress.on_drop = self.pool.drop_network
+        sandbox.egress.holders.on_drop = self.pool.drop_network
         self.sandbox: Sandbox = replace(sandbox, pool=self.pool)
         self.claims: list[Isolation] = []
 

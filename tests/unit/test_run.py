@@ -13,8 +13,8 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import scan
-from executor.sandbox.egress import OFFLINE
 from executor.sandbox.fake import FakeEngine
+from executor.sandbox.holders import OFFLINE
 from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, blank_spec
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, Place, Volume

@@ -8,6 +8,7 @@ from then on the container is its control group, and the end of its stdout is it
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -33,6 +34,8 @@ CALL_S = 30.0
 """How long a runtime may take to make a container."""
 END_S = 5.0
 """How long it may take to end when its container is removed before it was ready."""
+STDOUT_BYTES = 1024 * 1024
+"""What PID 1 may write ahead of us: with the usual 64 KiB each piece of a big result would wait for its turn."""
 JOINED = "container:"
 APPARMOR = "docker-default"
 APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
@@ -245,6 +248,8 @@ def _pipes() -> tuple[Streams, Streams]:
         _close(opened)
         raise
     their_in, our_in, our_out, their_out, our_err, their_err = opened
+    with suppress(OSError):  # the host may allow less
+        fcntl.fcntl(our_out, fcntl.F_SETPIPE_SZ, STDOUT_BYTES)
     return (their_in, their_out, their_err), (our_in, our_out, our_err)
 
 
