@@ -29,10 +29,12 @@ from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import order_of
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import Engine
+from executor.sandbox.order import Listener, Order
 from executor.sandbox.programs import Programs
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectories
 from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings

@@ -24,7 +24,9 @@ from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue,
 from executor.jobs.live import LiveJob
 from executor.reach import Reach
 from executor.runtimes import Runtimes
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectory
 from executor.script import Failed, Isolation, Outcome, Script, Usage
 from executor.storage.database import STORE_RETRY_S, insist

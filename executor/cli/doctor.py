@@ -24,8 +24,10 @@ from executor.flows.expressions.places import Place
 from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionFailed
 from executor.runtimes import Runtime, Runtimes, scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import EngineInfo
-from executor.sandbox.run import Cancellation, Order, Sandbox
+from executor.sandbox.order import Order
+from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Choice, SharedDirectory, Size
 from executor.script import Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load

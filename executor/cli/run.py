@@ -20,7 +20,8 @@ from executor.containers import docker_parts, make_sandbox
 from executor.errors import BadInput, Reason
 from executor.reach import Reach, parse
 from executor.runtimes import Runtime, Runtimes, scan
-from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
 from executor.script import Failed, Isolation, Limits, Outcome, Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load
 

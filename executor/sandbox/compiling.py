@@ -20,8 +20,9 @@ from pathlib import Path
 from executor import telemetry
 from executor.errors import EngineError, Reason
 from executor.runtimes import CompileLimits, Runtime
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
 from executor.sandbox.programs import Programs, write_program
-from executor.sandbox.run import Cancellation, Listener, Order
 from executor.script import Failed, Limits, Outcome, Script
 
 Run = Callable[[Order], Awaitable[Outcome]]

@@ -12,7 +12,7 @@ from executor.sandbox.engine import Engine
 from executor.sandbox.foreign import ForeignImages, Request
 from executor.sandbox.hardening import SHARED, harden, widen
 from executor.sandbox.header import Header, HeaderError, header_of
-from executor.sandbox.run import INBOX, Order
+from executor.sandbox.order import INBOX, Order
 from executor.sandbox.spec import Bind, ImageSeen, Place
 from executor.sandbox.tools import IN_IMAGE, KEPT, Tools
 from executor.script import Failed

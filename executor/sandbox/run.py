@@ -14,97 +14,31 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ImageMissing, Reason
-from executor.reach import Reach
 from executor.runtimes import Runtime
-from executor.sandbox.blank import Blank
 from executor.sandbox.booted import Booted, NotStarted, boot
 from executor.sandbox.cleanup import Cleanup
-from executor.sandbox.conversation import Cancellation as Cancellation
 from executor.sandbox.conversation import converse
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Engine
-from executor.sandbox.frames import Frame, job_line
+from executor.sandbox.frames import Frame
 from executor.sandbox.hardening import effective_limits
 from executor.sandbox.holders import OFFLINE, Joined
 from executor.sandbox.loopback import Loopbacks
+from executor.sandbox.order import ARGS_FILE, INBOX, PROGRAM_FILE, Order, blank_spec, kind_of, label
 from executor.sandbox.pool import Pool
-from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.slots import Slots
-from executor.sandbox.spec import Bind, ContainerSpec, Place, Volume
+from executor.sandbox.spec import Bind, ContainerSpec, Place
 from executor.sandbox.verdict import Account, judge, out_of_memory
-from executor.script import Failed, Isolation, Limits, Outcome, Script
+from executor.script import Failed, Isolation, Outcome
 
-INLINE_ARGS_BYTES_MAX = 1024 * 1024
 CLOSED = (
     "--- workspace {workspace} may reach nothing over the network: open it with `networks` in its policy, "
     "with EXECUTOR_NETWORKS, or with --allow of `executor run` ---\n"
 )
-INBOX = "/executor/in"
-ARGS_FILE = "args.json"
-PROGRAM_FILE = "program"
-COMPILERS = 3
-"""How many compilers may wait."""
-
-Told = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What a run tells while it goes on; all optional."""
-
-    claimed: Callable[[Isolation], Awaitable[None]] | None = None
-    """Awaited before the script starts; the lease is committed here."""
-    log: Told | None = None
-    stream: Told | None = None
-
-
-@dataclass(frozen=True)
-class Order:
-    """One script to run once: under which container name, with which limits, told to whom."""
-
-    name: str
-    runtime: Runtime
-    script: Script
-    limits: Limits
-    cancellation: Cancellation
-    listener: Listener = Listener()
-    workspace: str = "main"
-    role: Literal["job", "compile"] = "job"
-    shared: SharedDirectory | None = None
-    """The run's directory at /shared; without one the job has an empty one of its own."""
-    reach: tuple[Reach, ...] = ()
-    """What the script may reach if its language has egress; nothing else is ever reached."""
-    images: tuple[str, ...] | None = None
-    """Patterns of the images that the workspace's policy allows; None: all that the instance does."""
-
-    @property
-    def args_as_file(self) -> bool:
-        """Whether the arguments are too big to travel in the job frame."""
-        return len(self.script.args) > INLINE_ARGS_BYTES_MAX
-
-    @property
-    def has_luggage(self) -> bool:
-        """Whether the container needs files of the job's own."""
-        return self.args_as_file or self.runtime.compiler is not None
-
-    def job_line(self) -> bytes:
-        """The frame that starts the script."""
-        limits = self.limits
-        return job_line(
-            script=self.script.content,
-            args=None if self.args_as_file else self.script.args,
-            args_file=ARGS_FILE if self.args_as_file else None,
-            env=self.script.env,
-            limits={
-                "timeout_s": limits.timeout_s,
-                "log_bytes": limits.log_bytes,
-                "result_bytes": limits.result_bytes,
-            },
-        )
 
 
 class Compiler(Protocol):
@@ -334,7 +268,7 @@ class Sandbox:
     def expect(self, runtime: Runtime, workspace: str, count: int, *, shared: bool = False) -> None:
         """Say that the workspace will soon have so many jobs of the language, with a run's directory or without."""
         if self.pool is not None:
-            self.pool.expect(_label(runtime, shared=shared), workspace, count)
+            self.pool.expect(label(runtime, shared=shared), workspace, count)
 
     def own(self, blank: ContainerSpec, name: str, role: str) -> ContainerSpec:
         """Make a spec one container's: its name, our labels, and a directory of its own at /executor/in."""
@@ -381,34 +315,6 @@ def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> N
     failed = isinstance(outcome, Failed) and outcome.reason is Reason.SCRIPT_ERROR
     if is_closed and failed and order.listener.log is not None:
         order.listener.log(CLOSED.format(workspace=order.workspace))
-
-
-def blank_spec(order: Order, place: Place, joined: Joined) -> ContainerSpec:
-    """What a container for the order is made of, all but its name, its own directory and its labels."""
-    shared = order.shared.mount if order.shared else None
-    return ContainerSpec(
-        name="",
-        image=place.image,
-        hardening=place.hardening,
-        entrypoint=place.entrypoint,
-        environment=place.environment,
-        folder=place.folder,
-        binds=(*place.binds, *((shared,) if isinstance(shared, Bind) else ()), *joined.binds),
-        volumes=(shared,) if isinstance(shared, Volume) else (),
-        network=joined.network,
-    )
-
-
-def kind_of(order: Order, blank: ContainerSpec, joined: Joined, workspace: str) -> Blank:
-    """What the pool is asked for; a compiler takes so long that few of them are ever missed."""
-    if order.role == "compile":
-        return Blank(blank, f"{order.runtime.name} build", workspace, joined.reach, COMPILERS)
-    return Blank(blank, _label(order.runtime, shared=blank.slot), workspace, joined.reach)
-
-
-def _label(runtime: Runtime, *, shared: bool) -> str:
-    """How the pool calls containers of a language: those with a slot are others than those without."""
-    return f"{runtime.name} shared" if shared else runtime.name
 
 
 def _account(order: Order, early: Iterable[Frame]) -> Account:

@@ -13,7 +13,9 @@ import pytest
 
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import scan
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
 from executor.settings import load
 from tests.foreign.workshop import Workshop

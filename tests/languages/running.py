@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from executor.runtimes import scan
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.script import Failed, Isolation, Returned, Script, resolve_limits
 from executor.settings import Settings
 from tests.runtimes.bench import GRACE_S, sandbox

@@ -17,7 +17,9 @@ from pathlib import Path
 from executor.cli.examples import images_in, with_images
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import Runtimes, scan
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.script import Isolation, Script, resolve_limits
 from executor.settings import Settings
 from tests.runtimes.cases import Case

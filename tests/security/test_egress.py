@@ -16,12 +16,13 @@ from executor.containers import HolderParts, docker_parts, make_sandbox
 from executor.errors import EngineTransient
 from executor.reach import Reach
 from executor.runtimes import Runtimes
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge
 from executor.sandbox.engines import EngineChoice
 from executor.sandbox.firewall import Surroundings
 from executor.sandbox.hardening import harden
 from executor.sandbox.hostnet import look_around, own_addresses
-from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.order import Listener, Order
 from executor.sandbox.spec import ContainerSpec
 from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings

@@ -17,9 +17,10 @@ from executor import telemetry
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import scan
 from executor.sandbox.blank import Bounds
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL, LABEL_ROLE
 from executor.sandbox.engines import EngineChoice
-from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.order import Listener, Order
 from executor.script import Isolation, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings
 from tests.engines import needs_root

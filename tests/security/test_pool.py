@@ -19,8 +19,9 @@ from executor.containers import docker_parts, make_sandbox
 from executor.errors import Reason
 from executor.runtimes import scan
 from executor.sandbox.blank import Bounds
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL, LABEL_ROLE
-from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.order import Listener, Order
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds, Settings
 from tests.acceptance.service import RealService

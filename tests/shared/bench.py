@@ -14,7 +14,9 @@ from typing import Any
 
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import scan
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.conversation import Cancellation
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Kind, SharedDirectories, SharedDirectory, Size
 from executor.sandbox.shareddisk import Ext4
 from executor.script import Outcome, Returned, Script, compact_json, resolve_limits

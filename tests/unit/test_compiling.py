@@ -15,10 +15,12 @@ from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import Manifest, Runtime
 from executor.sandbox.compiling import limits_of, program_key
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL_ROLE
 from executor.sandbox.fake import FakeContainer, FakeEngine
+from executor.sandbox.order import Listener, Order
 from executor.sandbox.programs import Programs
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.run import Sandbox
 from executor.sandbox.spec import ContainerSpec
 from executor.script import Failed, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds

@@ -13,11 +13,12 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL, LABEL_ROLE
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.foreign import ForeignImages
+from executor.sandbox.order import Listener, Order
 from executor.sandbox.places import VOLUMES_MAX, Places, volumes
-from executor.sandbox.run import Cancellation, Listener, Order
 from executor.sandbox.spec import ImageSeen
 from executor.script import Failed, Outcome, Returned, Script, resolve_limits
 from executor.settings import LimitBounds

@@ -13,10 +13,12 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineTransient
 from executor.runtimes import scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL_ROLE
 from executor.sandbox.fake import FakeChannel, FakeEngine
 from executor.sandbox.loopback import Loopbacks
-from executor.sandbox.run import Cancellation, Listener, Order, Sandbox
+from executor.sandbox.order import Listener, Order
+from executor.sandbox.run import Sandbox
 from executor.sandbox.spec import ContainerSpec, ImageSeen
 from executor.script import Isolation, Returned, Script, resolve_limits
 from executor.settings import LimitBounds

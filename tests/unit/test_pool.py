@@ -18,12 +18,14 @@ from executor.errors import EngineError, EngineTransient
 from executor.reach import Reach
 from executor.runtimes import Runtime, scan
 from executor.sandbox.blank import Bounds
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.demand import UNUSED_DEPTH, USED_DEPTH
 from executor.sandbox.engine import LABEL_ROLE
 from executor.sandbox.fake import FakeChannel, FakeEngine
 from executor.sandbox.firewall import Surroundings
+from executor.sandbox.order import INLINE_ARGS_BYTES_MAX, Listener, Order
 from executor.sandbox.pool import AGE_MAX_S, LOOK_AT_IMAGES_S, Pool
-from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, Sandbox
+from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, ContainerSpec, ImageSeen
 from executor.script import Isolation, Outcome, Returned, Script, resolve_limits

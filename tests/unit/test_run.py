@@ -13,9 +13,10 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.holders import OFFLINE
-from executor.sandbox.run import INLINE_ARGS_BYTES_MAX, Cancellation, Listener, Order, blank_spec
+from executor.sandbox.order import INLINE_ARGS_BYTES_MAX, Listener, Order, blank_spec
 from executor.sandbox.shared import SharedDirectory
 from executor.sandbox.spec import Bind, Place, Volume
 from executor.script import Failed, Isolation, Outcome, Returned, Script, resolve_limits

@@ -14,9 +14,10 @@ import pytest
 from executor.containers import HolderParts, Parts, make_sandbox
 from executor.reach import Reach
 from executor.runtimes import Runtime, scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.firewall import Surroundings
-from executor.sandbox.run import Cancellation, Listener, Order
+from executor.sandbox.order import Listener, Order
 from executor.script import Failed, Isolation, Outcome, Script, resolve_limits
 from executor.settings import LimitBounds
 from tests.service import local_service

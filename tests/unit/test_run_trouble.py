@@ -13,8 +13,9 @@ import pytest
 from executor.containers import Parts, make_sandbox
 from executor.errors import EngineError, EngineTransient, Reason
 from executor.runtimes import scan
+from executor.sandbox.conversation import Cancellation
 from executor.sandbox.fake import FakeChannel, FakeContainer, FakeEngine
-from executor.sandbox.run import Cancellation, Order
+from executor.sandbox.order import Order
 from executor.script import Failed, Limits, Script, resolve_limits
 from executor.settings import LimitBounds
 
