@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from fastapi.dependencies import models
 
 from executor.api.app import build
 from executor.api.context import Context
@@ -96,3 +97,11 @@ async def local_service(
         local = LocalService(service, used, context, app)
         async with local.http:
             yield local
+    forget_endpoints()
+
+
+def forget_endpoints() -> None:
+    """FastAPI remembers every endpoint it has met, and so the apps of all tests: a megabyte or more each."""
+    for remembered in vars(models).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
