@@ -28,8 +28,11 @@ IS_OBJECT = SchemaValidator(core_schema.typed_dict_schema({}))
 NO_NUMBERS = (b"NaN", b"Infinity")
 ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 SHAPES = bytes.maketrans(b"123456789E", b"000000000e")
-OVERFLOWS = (b"e000", b"e+000", b"0" * 300)
+OVERFLOW_BYTES = 300
+OVERFLOWS = (b"e000", b"e+000", b"0" * OVERFLOW_BYTES)
 """What a number too large for a double has in it, with each digit as 0 and E as e."""
+PIECE_BYTES = 256 * 1024
+"""Looked through at once: a piece stays in the processor's cache, a copy of the whole would not."""
 
 
 @dataclass(frozen=True)
@@ -88,5 +91,11 @@ def _needs_decoding(text: bytes) -> bool:
         return True
     if (b"$" in text or b"\\u0024" in text) and ESCAPED_ASCII.search(text) is not None:
         return True
-    shapes = text.translate(SHAPES)
+    return any(
+        _overflows(text[at : at + PIECE_BYTES + OVERFLOW_BYTES]) for at in range(0, len(text), PIECE_BYTES)
+    )
+
+
+def _overflows(piece: bytes) -> bool:
+    shapes = piece.translate(SHAPES)
     return any(shape in shapes for shape in OVERFLOWS)

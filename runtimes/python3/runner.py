@@ -31,7 +31,7 @@ sys.path[0] = os.getcwd()
 
 RESULT_FD, JOB_FD = 3, 4
 SOURCE = "main.py"
-CHUNK_BYTES = 1 << 20
+CHUNK_CHARS = 256 << 10
 
 _write, _read, _close, _exit, _getpid = os.write, os.read, os.close, os._exit, os.getpid
 _pid = _getpid()
@@ -50,15 +50,25 @@ class Handover:
         """Send {key: text} where text is JSON; the reader may be gone already."""
         if self._used or _getpid() != _pid:
             return
-        data = text.encode()
+        # A result is ASCII, so that its pieces can be encoded one by one; whatever is not has to be
+        # whole first, as half a document would be none.
+        size = CHUNK_CHARS if text.isascii() else max(1, len(text))
+        pieces = (text[at : at + size].encode() for at in range(0, len(text), size))
+        first = next(pieces, b"")
         self._used = True
         try:
-            for part in (b'{"%s":' % key.encode(), data, b"}"):
-                view = memoryview(part)
-                while view:
-                    view = view[_write(RESULT_FD, view[:CHUNK_BYTES]) :]
+            _write_all(b'{"%s":' % key.encode() + first)
+            for piece in pieces:
+                _write_all(piece)
+            _write_all(b"}")
         except OSError:
             pass
+
+
+def _write_all(data):
+    view = memoryview(data)
+    while view:
+        view = view[_write(RESULT_FD, view) :]
 
 
 def take_environment():

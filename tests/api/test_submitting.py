@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from executor.api.bigargs import BIG_BYTES
 from executor.sandbox.fake import FakeEngine
 from tests.service import LocalService, local_service
 
@@ -308,3 +310,46 @@ async def test_queued_jobs_follow_one_another_through_one_slot(tmp_path: Path) -
         ids = [await service.run({"sleep": 0.05}, {"result": number}) for number in range(4)]
         results = [(await service.ended(job_id))["result"] for job_id in ids]
     assert results == [0, 1, 2, 3]
+
+
+async def test_big_arguments_are_kept_as_they_came_and_make_a_request_the_same(service: LocalService) -> None:
+    """The same bytes are the same request; another argument, or another script, is another one."""
+    big: dict[str, Any] = {"a": "x" * BIG_BYTES, "b": [1.50, "é"]}
+    query = {"job_id": str(uuid.uuid4())}
+    for _ in range(2):
+        assert (await service.submit({"result": 1}, args=big, query=query)).status_code == 201
+    for steps, args in (({"result": 1}, {**big, "b": 2}), ({"result": 2}, big)):
+        assert (await service.submit(steps, args=args, query=query)).status_code == 409
+    job = await service.ended(query["job_id"])
+    assert job["args"] == big
+
+
+async def test_what_is_wrong_beside_big_arguments_is_said_as_ever(service: LocalService) -> None:
+    big = {"a": "x" * BIG_BYTES}
+    for body, field in (
+        ({"language": "cobol"}, "language"),
+        ({"limits": {"memory_mb": 10**9}}, "limits.memory_mb"),
+    ):
+        response = await service.submit({"result": 1}, args=big, **body)
+        assert (response.status_code, response.json()["field"]) == (400, field)
+    text = json.dumps({"language": "python3", "content": "[]", "args": big})
+    for broken in (text[:-1], text.replace('"xx', '"\\ud800xx'), text.replace('"a":', '"b":1e999,"a":')):
+        response = await service.http.post(RUN, content=broken.encode())
+        assert response.status_code == 400, response.text
+
+
+async def test_a_result_is_kept_for_those_who_wait_and_no_longer(service: LocalService) -> None:
+    """They get it without its being read again; afterwards the database alone has it."""
+    desk = service.context.desk
+    body = {"language": "python3", "content": '[{"sleep": 0.05}, {"result": "once"}]'}
+    response = await service.http.post(WAIT, json=body)
+    assert (response.status_code, response.content) == (200, b'"once"')
+    job_id = await service.run({"result": "alone"})
+    assert (await service.ended(job_id))["result"] == "alone"
+    desk.hand_over(job_id, b"for nobody")
+    with desk.watching(job_id):
+        desk.hand_over(job_id, b"handed over")
+        done = await desk.result("main", job_id)
+        assert done is not None and done.result == b"handed over"
+    done = await desk.result("main", job_id)
+    assert done is not None and done.result == b'"alone"'

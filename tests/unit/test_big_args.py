@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.api.bigargs import BIG_BYTES, cut_out
+from executor.api.bigargs import BIG_BYTES, PIECE_BYTES, cut_out
 from executor.api.body import decode
 from executor.errors import BadInput
 from executor.script import compact_json
@@ -108,6 +108,13 @@ def test_what_clients_send_is_cut_out(body: bytes) -> None:
 )
 def test_what_decoding_would_refuse_or_bring_to_light_is_left_to_it(args: bytes) -> None:
     assert not check(b'{"content":"","args":' + args + b"}")
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"1" + b"0" * 350 + b".5"])
+@pytest.mark.parametrize("before", range(0, 400, 7))
+def test_a_number_too_large_is_found_where_two_pieces_meet(number: bytes, before: int) -> None:
+    text = b"x" * (PIECE_BYTES - before)
+    assert not check(b'{"args":{"x":"' + text + b'","y":' + number + b"}}")
 
 
 def test_small_bodies_are_decoded() -> None:
