@@ -234,7 +234,7 @@ class Worker:
             return await self._after_loss(job, live, str(error))
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
             telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
-            return Completion(infrastructure(f"{type(error).__name__}: {error}"))
+            return Completion(infrastructure(f"{type(error).__name__}: {error}"), live.isolation)
 
     async def _continue_output(self, job: Job, live: LiveJob, log_chars: int | None) -> None:
         """Output follows what is there: of a lost run, or what its submission says."""
@@ -336,9 +336,9 @@ class Worker:
         """The run was lost: the job waits again, unless that happened too often."""
         telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, error=why)
         if live.cancel_asked.is_set():
-            return Completion(await self._canceled(job))
+            return Completion(await self._canceled(job), live.isolation)
         if job.attempt >= ATTEMPTS_MAX:
-            return Completion(infrastructure(why))
+            return Completion(infrastructure(why), live.isolation)
         self.wake_in(RETRY_US / 1e6)
         return ReturnToQueue(now_us() + RETRY_US)
 
