@@ -61,7 +61,7 @@ class Approvals:
         assert response.status_code == 201, response.text
         return response.text
 
-    async def waits(self, run: str, *, parked: bool = False, timeout_s: float = 5) -> str:
+    async def waits(self, run: str, *, parked: bool = False, timeout_s: float = 30) -> str:
         """The gated step's job, once the flow waits for it; `parked`: once the run is rows only."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -71,7 +71,7 @@ class Approvals:
                     return found
                 await asyncio.sleep(0.01)
 
-    async def job_of(self, run: str, step_id: str, timeout_s: float = 5) -> str:
+    async def job_of(self, run: str, step_id: str, timeout_s: float = 30) -> str:
         """A step's job, once there is one."""
         async with asyncio.timeout(timeout_s):
             while True:

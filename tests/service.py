@@ -70,7 +70,7 @@ class LocalService:
             while (await self.job(job_id)).get("sandbox") is None:
                 await asyncio.sleep(0.01)
 
-    async def ended(self, job_id: str, timeout_s: float = 10) -> dict[str, Any]:
+    async def ended(self, job_id: str, timeout_s: float = 60) -> dict[str, Any]:
         """The job once it is completed."""
         async with asyncio.timeout(timeout_s):
             await self.context.desk.wait("main", job_id)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(holds: Callable[[], bool], timeout_s: float = 5) -> None:
+async def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
     """Return when it holds; raise TimeoutError if it takes too long."""
     async with asyncio.timeout(timeout_s):
         while not holds():

@@ -33,14 +33,14 @@ class Events:
                 assert block.startswith(b"data: "), block
                 self.arrived.put_nowait((time.monotonic() - self.began, json.loads(block[6:])))
 
-    async def next(self, timeout_s: float = 5) -> dict[str, Any]:
+    async def next(self, timeout_s: float = 30) -> dict[str, Any]:
         """The next event."""
         async with asyncio.timeout(timeout_s):
             found = await self.arrived.get()
         assert found is not None, "the stream has ended"
         return found[1]
 
-    async def rest(self, timeout_s: float = 10) -> list[dict[str, Any]]:
+    async def rest(self, timeout_s: float = 60) -> list[dict[str, Any]]:
         """All further events, to the end of the stream."""
         found = []
         async with asyncio.timeout(timeout_s):

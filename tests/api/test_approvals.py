@@ -248,7 +248,7 @@ async def test_gates_at_the_end_of_bodies_and_of_the_flow(approvals: Approvals) 
 
 async def waits_inside(approvals: Approvals, run: str, but: Collection[str] = ()) -> str:
     """The job, none of `but`, that a flow job inside a run waits for."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             parts = (await approvals.service.get("jobs/list", parent_job=run)).json()
             for part in parts:
@@ -348,7 +348,7 @@ async def test_suspended_flows_are_listed(approvals: Approvals) -> None:
     """With the events that are missing, and until when they are waited for."""
     run = await approvals.start(gated(required_events=3), told())
     await approvals.approve(await approvals.waits(run, parked=True))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await approvals.service.job(run))["suspend"] != 2:
             await asyncio.sleep(0.01)
     listed = (await approvals.service.get("jobs/list", suspended=True)).json()
@@ -362,7 +362,7 @@ async def test_two_gates_at_once_are_told_apart(approvals: Approvals) -> None:
     """A flow's id is not enough then; each branch goes on by its own job."""
     branches = [{"modules": [gated("x"), told("x2")]}, {"modules": [gated("y"), told("y2")]}]
     run = await approvals.start({"id": "all", "value": {"type": "branchall", "branches": branches}})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await approvals.service.job(run))["suspend"] != 2:
             await asyncio.sleep(0.01)
     response = await approvals.service.http.post(f"/api/w/main/jobs/flow/resume/{run}")

@@ -140,7 +140,7 @@ async def test_what_runs_beside_an_unfinished_step_is_in_all_logs(
     """`get_logs` keeps to what will not move; `get_flow_all_logs` shows what there is."""
     waits = script("waits", {"log": "first\n"}, {"sleep": 60})
     run_id = await flows.start(branchall("all", [waits], [says("quick", "second\n")]))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "second" not in (everything := await log(service, run_id, "get_flow_all_logs")):
             await asyncio.sleep(0.02)
         while "first" not in (settled := await log(service, run_id)):

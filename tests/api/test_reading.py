@@ -50,7 +50,7 @@ async def test_a_running_job_says_so_and_shows_its_log(service: LocalService) ->
     """Up to this moment."""
     job_id = await service.run({"log": "so far"}, {"sleep": 60})
     await service.started(job_id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (job := await service.job(job_id))["logs"] != "so far":
             await asyncio.sleep(0.01)
     assert (job["type"], job["running"], job["attempt"]) == ("QueuedJob", True, 1)
@@ -238,7 +238,7 @@ async def test_cancelling_at_the_very_start_is_not_missed(service: LocalService)
         job_id = str(uuid.uuid4())
         submitting = asyncio.create_task(service.run({"sleep": 60}, query={"job_id": job_id}))
         await asyncio.sleep(delay)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await cancel(service, job_id)).status_code == 404:
                 pass
         await submitting

@@ -71,7 +71,7 @@ class Child:
         found: dict[str, Any] = response.json()
         return found
 
-    def ended(self, job_id: str, timeout_s: float = 20) -> dict[str, Any]:
+    def ended(self, job_id: str, timeout_s: float = 60) -> dict[str, Any]:
         """The job once it is completed."""
         until = time.monotonic() + timeout_s
         while (job := self.job(job_id))["type"] != "CompletedJob":

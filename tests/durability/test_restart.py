@@ -97,7 +97,7 @@ async def test_who_waits_for_a_job_is_told_when_the_service_stops(tmp_path: Path
         await service.run({"sleep": 60})
         body = {"language": "bash", "content": '[{"result": 1}]'}
         asking = asyncio.create_task(service.http.post("/api/w/main/jobs/run_wait_result/preview", json=body))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await service.get("jobs/queue/count")).json()["database_length"] < 1:
                 await asyncio.sleep(0.01)
         service.service.stop_taking()

@@ -141,7 +141,7 @@ class Flows:
         assert response.status_code == 201, response.text
         return response.text
 
-    async def run(self, *modules: Module, timeout_s: float = 20, **more: Any) -> dict[str, Any]:
+    async def run(self, *modules: Module, timeout_s: float = 60, **more: Any) -> dict[str, Any]:
         """Run a flow; its job once it has ended."""
         return await self.service.ended(await self.start(*modules, **more), timeout_s)
 

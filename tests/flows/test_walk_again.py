@@ -43,7 +43,7 @@ async def parked(flows: Flows, *modules: Module, **more: Any) -> str:
     run = await flows.start(*modules, **more)
     walks = flows.service.service.walker
     assert walks is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (await flows.service.job(run))["suspend"] or run in walks._activations:
             await asyncio.sleep(0.02)
     return run

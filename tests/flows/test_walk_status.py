@@ -33,7 +33,7 @@ LONG = script("x", {"sleep": 30}, {"result": 1})
 
 async def seen(flows: Flows, run: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The run's job as soon as it looks so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             job = await flows.service.job(run)
             if holds(job):

@@ -199,7 +199,7 @@ async def test_spares_are_made_once_one_was_needed_and_given_up_at_the_end(tmp_p
     async with directories(tmp_path, spares=2) as shared:
         assert left(tmp_path) == []
         await shared.open("run")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(mounts_below(tmp_path)) < 3:
                 await asyncio.sleep(0.01)
         spares = set(mounts_below(tmp_path))
