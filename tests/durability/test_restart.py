@@ -83,7 +83,8 @@ async def test_a_graceful_stop_keeps_every_job_and_its_place(tmp_path: Path) -> 
 async def test_a_graceful_stop_lets_short_jobs_end(tmp_path: Path) -> None:
     """Within `drain_s`; what waits is not begun."""
     async with local_service(tmp_path, concurrency=1, drain_s=5) as service:
-        running = await service.run({"sleep": 0.3}, {"result": 1})
+        running = await service.run({"sleep": 0.5}, {"result": 1})
+        await service.started(running)
         waiting = await service.run({"result": 2})
         began = time.monotonic()
     assert time.monotonic() - began < 2
