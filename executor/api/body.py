@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from executor.api.bigargs import BigArgs, cut_out
+from executor.api.bigargs import BIG_BYTES, BigArgs, cut_out
 from executor.api.problems import first_error
 from executor.errors import BadInput, TooLarge
 
@@ -52,7 +52,8 @@ async def read_model(request: Request, model: type[M], limit_mb: int, *, optiona
 async def read_with_args(request: Request, model: type[M], limit_mb: int) -> tuple[M, BigArgs | None]:
     """As `read_model`; arguments that are big come beside the model, undecoded, and are not in it."""
     body = await _collected(request, limit_mb)
-    cut = await asyncio.to_thread(cut_out, body)
+    # A small body, as nearly all are, is not worth another thread.
+    cut = await asyncio.to_thread(cut_out, body) if len(body) >= BIG_BYTES else None
     if cut is None:
         return _model_of(decode(body), model), None
     rest, args = cut

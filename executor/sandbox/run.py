@@ -136,16 +136,17 @@ class Sandbox:
                 raise EngineError(f"this sandbox has no network for {order.runtime.name}")
             async with self.egress.joined(order.workspace, order.reach) as joined:
                 yield joined
-        elif (loopbacks := await self._loopbacks_for(blank_spec(order, place, OFFLINE))) is not None:
+        elif (loopbacks := await self._loopbacks_for(order, place)) is not None:
             async with loopbacks.joined(order.workspace) as joined:
                 yield joined
         else:
             yield OFFLINE
 
-    async def _loopbacks_for(self, spec: ContainerSpec) -> Loopbacks | None:
-        """Who has the loopback that such a container joins; None: it has one of its own."""
-        shares = self.loopbacks is not None and await self.loopbacks.serves(spec)
-        return self.loopbacks if shares else None
+    async def _loopbacks_for(self, order: Order, place: Place) -> Loopbacks | None:
+        """Who has the loopback that the order's container joins; None: it has one of its own."""
+        if self.loopbacks is None or not await self.loopbacks.serves(blank_spec(order, place, OFFLINE)):
+            return None
+        return self.loopbacks
 
     async def _live(self, order: Order, place: Place, joined: Joined, luggage: Path) -> Outcome:
         """One life in a container: one that has waited, else one that is made now."""
@@ -258,7 +259,7 @@ class Sandbox:
         place = await self.places.find(order)
         if not isinstance(place, Place) or not await self.engine.has_image(place.image):
             return
-        if (loopbacks := await self._loopbacks_for(blank_spec(order, place, OFFLINE))) is None:
+        if (loopbacks := await self._loopbacks_for(order, place)) is None:
             self.pool.warm(kind_of(order, blank_spec(order, place, OFFLINE), OFFLINE, workspace=""))
             return
         loopbacks.keep(order.workspace)

@@ -15,6 +15,7 @@ from executor.api.bigargs import BIG_BYTES
 from executor.jobs import store
 from executor.sandbox.fake import FakeEngine
 from tests.service import LocalService, local_service
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 RUN = "/api/w/main/jobs/run/preview"
@@ -343,6 +344,8 @@ async def test_who_waits_is_told_the_end_without_its_being_read(
     service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was known a moment ago, in this process; a flow's end is looked for once it has one."""
+    worker: Any = service.context.desk.starter
+    await until(lambda: not (worker._waiting or worker._claiming))  # the queue was looked at: jobs start at once
     read = service.context.desk.database.read
     acts = []
 
