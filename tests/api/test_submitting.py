@@ -345,7 +345,8 @@ async def test_who_waits_is_told_the_end_without_its_being_read(
 ) -> None:
     """It was known a moment ago, in this process; a flow's end is looked for once it has one."""
     worker: Any = service.context.desk.starter
-    await until(lambda: not (worker._waiting or worker._claiming))  # the queue was looked at: jobs start at once
+    # Until it has looked at its queue, jobs are queued and not started at once.
+    await until(lambda: not (worker._waiting or worker._claiming))
     read = service.context.desk.database.read
     acts = []
 
