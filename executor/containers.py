@@ -19,7 +19,7 @@ from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import Compiling
 from executor.sandbox.docker import DockerEngine
 from executor.sandbox.egress import Egress
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Engine
+from executor.sandbox.engine import Bridge, Engine
 from executor.sandbox.engines import Engines
 from executor.sandbox.firewall import Surroundings
 from executor.sandbox.foreign import ForeignImages, PullPolicy
@@ -148,7 +148,7 @@ def make_sandbox(
     cleanup = Cleanup(parts.engine, folder, instance, worker, slots)
     tags = ImageTags(parts.engine, parts.image_tag)
     compiling = Compiling(tags.tag, programs)
-    egress = None
+    egress, marks = None, labels(instance, worker)
     if (holder := parts.holder) is not None:
         egress = Egress(
             parts.engine,
@@ -156,14 +156,13 @@ def make_sandbox(
             partial(tags.settled, HOLDER, holder.image_tag),
             holder.look_around,
             folder,
-            {LABEL: instance, LABEL_WORKER: worker},
+            marks,
             ipv6=holder.ipv6,
         )
     loopbacks = None
     if (runtime := parts.loopback) is not None:
-        marks = {LABEL: instance, LABEL_WORKER: worker}
         loopbacks = Loopbacks(parts.engine, cleanup, partial(tags.tag, runtime), marks)
-    kept = Tools(parts.engine, cleanup, tools or folder / "tools", labels(instance, worker))
+    kept = Tools(parts.engine, cleanup, tools or folder / "tools", marks)
     kept.sweep()
     foreign = ForeignImages(parts.engine, parts.allowed, parts.pull)
     places = Places(parts.engine, tags.tag, foreign, kept)

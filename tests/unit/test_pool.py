@@ -1,137 +1,27 @@
-"""The pool on the fake engine: what is handed out, what never is, and how much waits."""
+"""The pool on the fake engine: what is handed out, and what never is."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor import telemetry
-from executor.containers import HolderParts, Parts, make_sandbox
-from executor.errors import EngineError, EngineTransient
+from executor.errors import EngineError
 from executor.reach import Reach
 from executor.runtimes import Runtime, scan
-from executor.sandbox.blank import Bounds
-from executor.sandbox.conversation import Cancellation
-from executor.sandbox.demand import UNUSED_DEPTH, USED_DEPTH
 from executor.sandbox.engine import LABEL_ROLE
-from executor.sandbox.fake import FakeChannel, FakeEngine
-from executor.sandbox.firewall import Surroundings
-from executor.sandbox.order import INLINE_ARGS_BYTES_MAX, Listener, Order
-from executor.sandbox.pool import AGE_MAX_S, LOOK_AT_IMAGES_S, Pool
-from executor.sandbox.run import Sandbox
+from executor.sandbox.order import INLINE_ARGS_BYTES_MAX, Listener
+from executor.sandbox.pool import AGE_MAX_S, LOOK_AT_IMAGES_S
 from executor.sandbox.shared import SharedDirectory
-from executor.sandbox.spec import Bind, ContainerSpec, ImageSeen
-from executor.script import Isolation, Outcome, Returned, Script, resolve_limits
-from executor.settings import LimitBounds
+from executor.sandbox.spec import Bind, ImageSeen
+from executor.script import Isolation, Returned
+from tests.pools import Bench
 
 pytestmark = pytest.mark.anyio
-
-LIMITS = resolve_limits({}, LimitBounds())
-GIB = 1024**3
-HOURS = 3600.0
-
-
-class Engine(FakeEngine):
-    """A fake engine whose waiting containers may turn out to be gone when the job is written."""
-
-    broken_writes = 0
-
-    async def start(self, spec: ContainerSpec) -> FakeChannel:
-        """As any, but the next writes to containers fail, `broken_writes` of them."""
-        engine, channel = self, await super().start(spec)
-
-        class Channel(FakeChannel):
-            async def send(self, data: bytes) -> None:
-                if engine.broken_writes and spec.labels[LABEL_ROLE] == "pool":
-                    engine.broken_writes -= 1
-                    raise EngineTransient("broken pipe")
-                await channel.send(data)
-
-        return Channel(self.living[spec.name])
-
-
-class Bench:
-    """A sandbox with a pool, whose clock the test turns."""
-
-    def __init__(self, folder: Path, count: int = 100, memory_bytes: int = 100 * GIB) -> None:
-        self.now = 1000.0
-        self.engine = Engine()
-        holder = HolderParts(lambda: "image-of-holder", lambda _: Surroundings())
-        parts = Parts(self.engine, lambda runtime: f"image-of-{runtime.image_name}", holder=holder)
-        sandbox = make_sandbox(parts, folder, "test", "worker")
-        bounds = Bounds(count, memory_bytes, cores=2)
-        self.pool = Pool(self.engine, sandbox.cleanup, sandbox.own, bounds, clock=lambda: self.now)
-        assert sandbox.egress is not None
-        sandbox.egress.holders.on_drop = self.pool.drop_network
-        self.sandbox: Sandbox = replace(sandbox, pool=self.pool)
-        self.claims: list[Isolation] = []
-
-    def order(self, *steps: dict[str, Any], language: str = "python3", **more: Any) -> Order:
-        async def claimed(isolation: Isolation) -> None:
-            self.claims.append(isolation)
-
-        limits = {key: more.pop(key) for key in ("memory_mb", "cpus", "pids", "tmp_mb") if key in more}
-        runtime = more.pop("runtime", None) or scan().by_name[language]
-        content = json.dumps(steps or ({"result": 1},))
-        script = Script(runtime.name, content, more.pop("args", b"{}"))
-        return Order(
-            name=f"job-{uuid.uuid4()}",
-            runtime=runtime,
-            script=script,
-            limits=replace(LIMITS, **limits),
-            cancellation=Cancellation(0.05),
-            listener=Listener(claimed=claimed),
-            **more,
-        )
-
-    async def run(self, *steps: dict[str, Any], **more: Any) -> Outcome:
-        return await self.sandbox.run(self.order(*steps, **more))
-
-    async def warm(self, **more: Any) -> None:
-        """Let one container of the language wait, and no more for now."""
-        await self.sandbox.warm(self.order(**more))
-        await self.fill(looks=1)
-
-    async def fill(self, looks: int = 40, later_s: float = 1.0) -> None:
-        """Give the pool the time to make what it wants, and removals theirs."""
-        for _ in range(looks):
-            self.now += later_s
-            self.pool.look()
-            await self.settle()
-
-    async def settle(self) -> None:
-        """Let every task that can go on do so."""
-        for _ in range(60):
-            await asyncio.sleep(0)
-
-    def waiting(self) -> list[ContainerSpec]:
-        """The containers of the pool that have no job yet."""
-        return [
-            container.spec
-            for container in self.engine.living.values()
-            if container.spec.labels[LABEL_ROLE] == "pool"
-        ]
-
-    @property
-    def roles(self) -> list[str]:
-        """What every container so far was started as."""
-        return [spec.labels[LABEL_ROLE] for spec in self.engine.started]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    await made.sandbox.close(5)
-    assert made.engine.living == {}, "whatever waited is removed at the end"
-    assert [path.name for path in tmp_path.iterdir() if path.name != "tools"] == []
 
 
 # ---------------------------------------------------------------- what is handed out
@@ -399,151 +289,3 @@ async def test_a_holder_s_end_ends_what_waits_in_its_network(bench: Bench) -> No
     assert before
     assert not before & set(bench.engine.living)
     assert bench.claims[-1].container not in before
-
-
-# ---------------------------------------------------------------- how much waits
-
-
-async def test_a_language_that_nobody_used_has_one_at_once_and_more_with_time(bench: Bench) -> None:
-    await bench.warm()
-    assert len(bench.waiting()) == 1
-    await bench.fill()
-    assert len(bench.waiting()) == UNUSED_DEPTH
-
-
-async def test_idle_time_after_a_job_buys_depth_for_a_flow_of_forty_steps(bench: Bench) -> None:
-    await bench.warm()
-    await bench.run()
-    await bench.fill(looks=60)
-    assert len(bench.waiting()) == USED_DEPTH
-    bench.engine.started.clear()
-    for _ in range(40):
-        await bench.run()
-    assert bench.roles == []
-
-
-async def test_a_burst_is_remembered_as_need(bench: Bench) -> None:
-    """So many wait again soon, although a job runs all the time."""
-    await bench.warm()
-    await asyncio.gather(*(bench.run() for _ in range(10)))
-    with bench.pool.job():
-        await bench.fill(looks=60, later_s=0.02)
-        assert len(bench.waiting()) >= 5
-        await bench.fill(looks=60)
-    assert len(bench.waiting()) >= 10
-
-
-async def test_while_jobs_need_every_core_refills_wait_but_not_for_ever(bench: Bench) -> None:
-    await bench.warm()
-    await bench.run()
-    with bench.pool.job(), bench.pool.job():
-        await bench.fill(looks=10, later_s=0.1)
-        assert len(bench.waiting()) == 0
-        await bench.fill(looks=3, later_s=2.0)
-        assert len(bench.waiting()) >= 1
-
-
-async def test_what_nobody_asks_for_shrinks_and_vanishes(bench: Bench) -> None:
-    """But for the one of each language of ours."""
-    await bench.warm()
-    await bench.run()
-    await bench.run(tmp_mb=128)
-    await bench.fill(looks=60)
-    many = len(bench.waiting())
-    await bench.fill(looks=20, later_s=60.0)
-    assert 1 < len(bench.waiting()) < many
-    await bench.fill(looks=20, later_s=HOURS)
-    assert len(bench.waiting()) == 1
-
-
-async def test_no_more_wait_than_may(tmp_path: Path) -> None:
-    """Of two languages in need both get some."""
-    bench = Bench(tmp_path, count=7)
-    for language in ("python3", "bash"):
-        await bench.warm(language=language)
-        await bench.run(language=language)
-    await bench.fill(looks=60)
-    images = [spec.image for spec in bench.waiting()]
-    assert len(images) == 7
-    assert {images.count(f"image-of-{name}") for name in ("python3", "bash")} == {3, 4}
-    await bench.sandbox.close(5)
-
-
-async def test_what_is_merely_put_by_makes_room_for_what_is_needed(tmp_path: Path) -> None:
-    """At once, not when it is old."""
-    bench = Bench(tmp_path, count=8)
-    await bench.warm()
-    await bench.run()
-    await bench.fill(looks=20)
-    assert [spec.image for spec in bench.waiting()] == ["image-of-python3"] * 8
-    await asyncio.gather(*(bench.run(language="bash") for _ in range(5)))
-    await bench.fill(looks=10)
-    assert [spec.image for spec in bench.waiting()].count("image-of-bash") >= 5
-    assert len(bench.waiting()) == 8
-    await bench.sandbox.close(5)
-
-
-async def test_no_more_memory_waits_than_may(tmp_path: Path) -> None:
-    """By what jobs have shown that a container takes; the fake's take 1 KiB and the engine's part."""
-    bench = Bench(tmp_path, memory_bytes=100 * 1024 * 1024)
-    await bench.warm()
-    await bench.fill()
-    assert len(bench.waiting()) == 1, "64 MiB each, before anybody knows"
-    await bench.run()
-    await bench.fill()
-    assert len(bench.waiting()) == 6
-    await bench.sandbox.close(5)
-
-
-async def test_what_is_expected_is_made_ahead(bench: Bench) -> None:
-    """And given up again when it does not come."""
-    await bench.warm()
-    bench.sandbox.expect(scan().by_name["python3"], "main", 20)
-    with bench.pool.job():  # what is merely wished would not be made now
-        await bench.fill(looks=40, later_s=0.5)
-        assert len(bench.waiting()) == 20
-
-
-async def test_a_language_unheard_of_is_not_expected(bench: Bench) -> None:
-    bench.sandbox.expect(scan().by_name["python3"], "main", 20)
-    await bench.fill(looks=5)
-    assert bench.waiting() == []
-
-
-async def test_a_compiler_is_not_put_by_in_dozens(bench: Bench) -> None:
-    await bench.warm(role="compile")
-    await bench.run(role="compile")
-    await bench.fill(looks=60)
-    assert 1 <= len(bench.waiting()) <= 3
-
-
-async def test_what_does_not_boot_is_tried_less_and_less(bench: Bench) -> None:
-    await bench.sandbox.warm(bench.order())
-    bench.engine.failures.extend(EngineTransient("no") for _ in range(100))
-    await bench.fill(looks=300, later_s=0.2)
-    assert 90 < len(bench.engine.failures) < 100
-    bench.engine.failures.clear()
-    await bench.fill(looks=10, later_s=60)
-    assert bench.waiting()
-
-
-async def test_an_image_that_is_missing_warms_nothing(bench: Bench) -> None:
-    bench.engine.missing_images.add("image-of-python3")
-    await bench.sandbox.warm(bench.order())
-    await bench.fill(looks=5)
-    assert bench.engine.started == []
-
-
-async def test_metrics_say_who_found_what(bench: Bench) -> None:
-    def value(name: str, language: str = "bash") -> float:
-        return telemetry.registry.get_sample_value(name, {"language": language}) or 0.0
-
-    hits, misses = value("executor_pool_hits_total"), value("executor_pool_misses_total")
-    waiting = value("executor_pool_waiting")
-    await bench.run(language="bash")
-    await bench.warm(language="bash")
-    assert value("executor_pool_waiting") == waiting + 1
-    await bench.run(language="bash")
-    assert value("executor_pool_waiting") == waiting
-    assert value("executor_pool_hits_total") == hits + 1
-    assert value("executor_pool_misses_total") == misses + 1
