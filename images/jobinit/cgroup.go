@@ -10,7 +10,14 @@ import (
 // cgroup reads what the container may use and has used, under version 1 or 2 of the
 // kernel's interface. A reading that cannot be had is -1.
 type cgroup struct {
-	root string // "/", or a test's tree
+	root   string   // "/", or a test's tree
+	groups []string // the lines that say which group this process is in
+}
+
+func openCgroup(root string) cgroup {
+	c := cgroup{root: root}
+	c.groups = strings.Split(c.text("proc/self/cgroup"), "\n")
+	return c
 }
 
 // cpuMicros is the processor time used since the container began.
@@ -83,7 +90,7 @@ func (c cgroup) field(controller, file, word string) int64 {
 // the host knows it.
 func (c cgroup) dirs(controller string) []string {
 	var dirs []string
-	for _, line := range strings.Split(c.text("proc/self/cgroup"), "\n") {
+	for _, line := range c.groups {
 		part := strings.SplitN(line, ":", 3)
 		if len(part) < 3 {
 			continue

@@ -18,9 +18,10 @@ const (
 // frameWriter owns standard output. Each frame is one line, written under one lock, so
 // that frames from several goroutines never mix.
 type frameWriter struct {
-	mutex sync.Mutex
-	out   io.Writer
-	line  []byte
+	mutex    sync.Mutex
+	out      io.Writer
+	line     []byte
+	gathered []byte // what was not written yet
 	// stuckAfter is how long a reader may take nothing; without it, for ever.
 	stuckAfter time.Duration
 	// abandon is called when nobody listens any more: everything shall end at once.
@@ -79,9 +80,9 @@ func (w *frameWriter) text(prefix string, text []byte) {
 	}
 }
 
-// result sends a value; write produces its JSON without line breaks.
+// result sends a value, with the frame that follows; write produces its JSON without line breaks.
 func (w *frameWriter) result(write func(out io.Writer) error) {
-	w.frame(func(out io.Writer) error {
+	w.gather(func(out io.Writer) error {
 		if _, err := io.WriteString(out, `{"type":"result","value":`); err != nil {
 			return err
 		}
@@ -93,37 +94,51 @@ func (w *frameWriter) result(write func(out io.Writer) error) {
 	})
 }
 
+// failure sends an error with the frame that follows.
 func (w *frameWriter) failure(frame errorFrame) {
 	frame.Type = "error"
-	w.object(frame)
+	w.gather(object(frame))
 }
 
 func (w *frameWriter) exit(frame exitFrame) {
 	frame.Type = "exit"
-	w.object(frame)
+	w.frame(object(frame))
 }
 
-func (w *frameWriter) object(frame any) {
+func object(frame any) func(io.Writer) error {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(frame); err != nil {
 		panic("BUG: a frame that is no JSON: " + err.Error())
 	}
-	w.frame(func(out io.Writer) error {
+	return func(out io.Writer) error {
 		_, err := out.Write(bytes.TrimSuffix(line.Bytes(), []byte("\n")))
 		return err
-	})
+	}
 }
 
-// frame writes one line.
+// frame sends one line, and what was gathered before.
 func (w *frameWriter) frame(write func(out io.Writer) error) {
+	w.send(write, watchedWriter.flush)
+}
+
+// gather prepares one line, which goes with the next frame as far as it is small: who reads
+// it is woken once for both.
+func (w *frameWriter) gather(write func(out io.Writer) error) {
+	w.send(write, func(watchedWriter) error { return nil })
+}
+
+func (w *frameWriter) send(write func(out io.Writer) error, then func(watchedWriter) error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	out := watchedWriter{w}
 	err := write(out)
 	if err == nil {
 		_, err = out.Write([]byte{'\n'})
+	}
+	if err == nil {
+		err = then(out)
 	}
 	if err != nil {
 		w.abandon()
@@ -137,6 +152,13 @@ type watchedWriter struct {
 }
 
 func (w watchedWriter) Write(p []byte) (int, error) {
+	if len(w.gathered)+len(p) <= copyBytes {
+		w.gathered = append(w.gathered, p...)
+		return len(p), nil
+	}
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
 	written := 0
 	for written < len(p) {
 		piece := p[written:min(len(p), written+copyBytes)]
@@ -147,6 +169,16 @@ func (w watchedWriter) Write(p []byte) (int, error) {
 		}
 	}
 	return written, nil
+}
+
+// flush writes what was gathered.
+func (w watchedWriter) flush() error {
+	if len(w.gathered) == 0 {
+		return nil
+	}
+	_, err := w.writePiece(w.gathered)
+	w.gathered = w.gathered[:0]
+	return err
 }
 
 func (w watchedWriter) writePiece(piece []byte) (int, error) {

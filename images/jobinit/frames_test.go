@@ -79,6 +79,38 @@ func TestFramesDoNotMix(t *testing.T) {
 	}
 }
 
+// What a job gave comes with its end: who reads is woken once. A big value does not wait in memory.
+func TestFramesGoTogether(t *testing.T) {
+	var writes countingWriter
+	frames := &frameWriter{out: &writes, abandon: func() { panic("abandoned") }}
+	small := func(out io.Writer) error { return writeOnOneLine(out, []byte("[1,\n2]")) }
+	frames.result(small)
+	frames.exit(exitFrame{})
+	if writes.count != 1 || !strings.HasPrefix(writes.String(), "{\"type\":\"result\",\"value\":[1, 2]}\n{\"type\":\"exit\"") {
+		t.Errorf("%d writes: %s", writes.count, writes.String())
+	}
+	writes = countingWriter{}
+	big := []byte(`"` + strings.Repeat("x", 5*copyBytes) + `"`)
+	frames.result(func(out io.Writer) error { return writeOnOneLine(out, big) })
+	if cap(frames.gathered) > 2*copyBytes || writes.count < 5 {
+		t.Errorf("%d bytes gathered, %d writes", cap(frames.gathered), writes.count)
+	}
+	frames.exit(exitFrame{})
+	if result, _, _ := strings.Cut(writes.String(), "\n"); result != `{"type":"result","value":`+string(big)+`}` {
+		t.Errorf("%.80q", result)
+	}
+}
+
+type countingWriter struct {
+	bytes.Buffer
+	count int
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	w.count++
+	return w.Buffer.Write(p)
+}
+
 type closedWriter struct{}
 
 func (closedWriter) Write([]byte) (int, error) { return 0, errors.New("closed") }
@@ -125,7 +157,9 @@ func TestScriptFailure(t *testing.T) {
 	for _, c := range cases {
 		frames, out := newTestFrames()
 		frames.failure(*scriptFailure([]byte(c.value)))
-		if got := strings.TrimSpace(out.String()); got != c.want {
+		frames.exit(exitFrame{})
+		got, _, _ := strings.Cut(out.String(), "\n")
+		if got != c.want {
 			t.Errorf("%s: got %s", c.value, got)
 		}
 	}

@@ -168,15 +168,15 @@ func TestCgroupReadings(t *testing.T) {
 	}
 	for name, tree := range trees {
 		tree["proc/meminfo"] = "MemTotal:  2 kB\nMemFree: 1 kB\n"
-		c := cgroup{root: writeTree(t, tree)}
+		c := openCgroup(writeTree(t, tree))
 		got := []int64{c.memoryLimitBytes(), c.memoryPeakBytes(), c.oomKills(), c.cpuMicros()}
 		if !reflect.DeepEqual(got, []int64{1000, 700, 2, 5000}) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	for _, limit := range []string{"max", "9223372036854771712"} {
-		c := cgroup{root: writeTree(t, map[string]string{
-			"sys/fs/cgroup/memory.max": limit, "proc/meminfo": "MemTotal:  2 kB\n"})}
+		c := openCgroup(writeTree(t, map[string]string{
+			"sys/fs/cgroup/memory.max": limit, "proc/meminfo": "MemTotal:  2 kB\n"}))
 		if c.memoryLimitBytes() != 2048 || c.memoryPeakBytes() != -1 || c.oomKills() != -1 || c.cpuMicros() != -1 {
 			t.Errorf("limit %s: %d", limit, c.memoryLimitBytes())
 		}

@@ -71,8 +71,9 @@ func appendEscaped(out, text []byte) []byte {
 
 // writeQuoted writes any bytes as one JSON string, piece by piece.
 func writeQuoted(out io.Writer, raw []byte) error {
-	text := make([]byte, 0, 3*copyBytes)
-	quoted := append(make([]byte, 0, 4*copyBytes), '"')
+	most := min(len(raw), copyBytes)
+	text := make([]byte, 0, most)
+	quoted := append(make([]byte, 0, most+2), '"')
 	for len(raw) > 0 {
 		size := min(len(raw), copyBytes)
 		var rest []byte
@@ -91,7 +92,7 @@ func writeQuoted(out io.Writer, raw []byte) error {
 // writeOnOneLine writes a valid JSON document with a space in place of every raw line
 // break and tab: within strings JSON allows none, so its meaning stays.
 func writeOnOneLine(out io.Writer, document []byte) error {
-	line := make([]byte, 0, copyBytes)
+	line := make([]byte, 0, min(len(document), copyBytes))
 	for len(document) > 0 {
 		size := min(len(document), copyBytes)
 		line = append(line[:0], document[:size]...)

@@ -1,3 +1,9 @@
+// It uses one processor, whatever the container may (see settleRuntime): looking that up costs a
+// quarter of a millisecond.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command jobinit is process 1 of every job's container.
 //
 // It starts the language runner at once, waits for one job on its standard

@@ -25,8 +25,8 @@ type runner struct {
 
 // startRunner starts the command with descriptors 0 (nothing), 1 and 2 (the log), 3 (the
 // result, to write) and 4 (the job, to read).
-func startRunner(chosen options, score oomScore) (*runner, error) {
-	command := withHeapSize(chosen.runner, cgroup{root: "/"}.memoryLimitBytes())
+func startRunner(chosen options, memoryBytes int64, score oomScore) (*runner, error) {
+	command := withHeapSize(chosen.runner, memoryBytes)
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func newSupervisor(chosen options, in io.Reader, out io.Writer) *supervisor {
 	s := &supervisor{
 		options:  chosen,
 		in:       in,
-		cgroup:   cgroup{root: "/"},
+		cgroup:   openCgroup("/"),
 		inputs:   make(chan input),
 		children: make(chan os.Signal, 1),
 		stops:    make(chan string, 4),
@@ -73,7 +73,7 @@ func (s *supervisor) run(score oomScore) int {
 	signal.Notify(s.children, syscall.SIGCHLD)
 	s.score = score
 	if !s.argsOnStdin {
-		started, err := startRunner(s.options, score)
+		started, err := startRunner(s.options, s.cgroup.memoryLimitBytes(), score)
 		if err != nil {
 			s.frames.failure(*ownTrouble("cannot start the runner: " + err.Error()))
 			s.frames.exit(exitFrame{})

@@ -11,16 +11,17 @@ decorated functions, classes and other callables.
 """
 
 import binascii
-import json
-import re
 import sys
+
+import runner_json
 
 BIG_BYTES = 1 << 20
 _VAR_KEYWORD = 0x08  # inspect.CO_VARKEYWORDS
 _FUNCTION = type(lambda: None)
 _NONE = type(None)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_OPTIONAL = re.compile(r"(?:typing\.)?Optional\[(.+)\]|(.+?)\s*\|\s*None|None\s*\|\s*(.+)")
+# Compiled late: few scripts need them, and all would wait for `re`.
+_BASE64 = r"[A-Za-z0-9+/]*={0,2}"
+_OPTIONAL = r"(?:typing\.)?Optional\[(.+)\]|(.+?)\s*\|\s*None|None\s*\|\s*(.+)"
 
 
 class BadInput(Exception):
@@ -62,12 +63,12 @@ def _loaded(data):
     What they are made of is not looked through later either; it goes as soon as nothing refers to it.
     """
     if len(data) < BIG_BYTES:
-        return json.loads(data)
+        return runner_json.loads(data)
     import gc
 
     gc.disable()
     try:
-        return json.loads(data)
+        return runner_json.loads(data)
     finally:
         gc.freeze()
         gc.enable()
@@ -144,7 +145,7 @@ def _from_signature(function):
 def _converter(annotation, scope):
     """The function that makes what the annotation names out of a string, or None."""
     if isinstance(annotation, str):
-        optional = _OPTIONAL.fullmatch(annotation.strip())
+        optional = ("|" in annotation or "[" in annotation) and _match(_OPTIONAL, annotation.strip())
         name = next(filter(None, optional.groups())) if optional else annotation
         return {"bytes": _to_bytes, "datetime": _to_datetime}.get(name.strip())
     if annotation is bytes:
@@ -174,11 +175,17 @@ def _to_bytes(name, text):
     """Decode base64 strictly; line breaks are the one thing MIME may have put into it."""
     text = "".join(text.split())
     try:
-        if not _BASE64.fullmatch(text):
+        if not _match(_BASE64, text):
             raise ValueError("it has characters that base64 does not have")
         return binascii.a2b_base64(text)
     except ValueError as error:
         raise BadInput(f"argument `{name}` is not base64: {error}") from None
+
+
+def _match(pattern, text):
+    import re
+
+    return re.fullmatch(pattern, text)
 
 
 def _to_datetime(name, text):

@@ -5,11 +5,11 @@ each: of a message the beginning is kept, of a trace the end, because the except
 script is the last one in it. `extra` holds the exception's own attributes that JSON can show.
 """
 
-import json
 import os
 import sys
 
 import runner_args
+import runner_json
 import runner_result
 
 TEXT_BYTES_MAX = 64 * 1024
@@ -17,13 +17,13 @@ STDERR_FD = 2
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _write = os.write
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = runner_json.encoder()
 _NO_DEPENDENCIES = (
     ": it is not in the Python image. Installing dependencies and importing other workspace "
     "scripts are not available in this version; a script can import the standard library and "
     "what the image holds"
 )
-_encode_strictly = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode_strictly = runner_json.encoder(allow_nan=False)
 
 
 class Failure:

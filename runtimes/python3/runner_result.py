@@ -11,21 +11,22 @@
 """
 
 import binascii
-import json
 import os
-import re
 import sys
+
+import runner_json
 
 STDOUT_FD = 1
 
 _write = os.write
-_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+_encode = runner_json.encoder(default=str)
 _GENERATOR = type(_ for _ in ())
-_SKIP = re.compile(rb"^#[ \t]*skip_result_postprocessing\b", re.MULTILINE)
+_SKIP_WORD = b"skip_result_postprocessing"
+_SKIP = rb"(?m)^#[ \t]*skip_result_postprocessing\b"
 # A string literal, or one of the tokens that are not JSON; whatever is between them stays.
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity')
+_TOKEN = r'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity'
 _TO_MEND = ("NaN", "Infinity", "\\u0000")
-_ESCAPE = re.compile(r"\\(u0000|.)")
+_ESCAPE = r"\\(u0000|.)"
 
 
 class NotJson(Exception):
@@ -34,7 +35,7 @@ class NotJson(Exception):
 
 def deliver(value, source):
     """Return the result as JSON text, after awaiting or streaming it where that is asked for."""
-    keep_raw = _SKIP.search(source) is not None
+    keep_raw = _SKIP_WORD in source and _is_to_skip(source)
     # Asked of the type: some objects answer every attribute.
     if hasattr(type(value), "__await__"):
         value = _complete(value)
@@ -59,8 +60,29 @@ def to_json(value, keep_raw=False):
         raise NotJson(f"the result cannot be written as JSON: {reason}") from None
     # A single character is found several times as fast as a longer text.
     if not keep_raw and any(word[0] in text and word in text for word in _TO_MEND):
-        text = _TOKEN.sub(_mend, text)
+        text = _mended(text)
     return text
+
+
+def _is_to_skip(source):
+    import re
+
+    return re.search(_SKIP, source) is not None
+
+
+def _mended(text):
+    """The text with null for the tokens that are not JSON, and no NUL in its strings."""
+    import re
+
+    def mend(match):
+        token = match.group()
+        if token[0] != '"':
+            return "null"
+        if "\\u0000" not in token:
+            return token
+        return re.sub(_ESCAPE, lambda part: "null" if part[1] == "u0000" else part[0], token)
+
+    return re.sub(_TOKEN, mend, text)
 
 
 def _plain(value):
@@ -91,22 +113,13 @@ def _polars_rows(frame):
     return frame.rows()
 
 
-def _mend(match):
-    """What to put in place of one string literal or of a token that is not JSON."""
-    token = match.group()
-    if token[0] != '"':
-        return "null"
-    if "\\u0000" not in token:
-        return token
-    return _ESCAPE.sub(lambda part: "null" if part[1] == "u0000" else part[0], token)
-
-
 def _raised_by_user_code(error):
     """Did a method of a returned object raise this (`__str__`), rather than the encoder?"""
     frames = error.__traceback__
     while frames.tb_next is not None:
         frames = frames.tb_next
-    return frames.tb_frame.f_code.co_filename not in (__file__, json.encoder.__file__)
+    file = frames.tb_frame.f_code.co_filename
+    return file != __file__ and not runner_json.is_ours(file)
 
 
 def _stream(item, keep_raw):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient
+from executor.sandbox import kernel
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Ended, Seen
 from executor.sandbox.oci.bundle import Surroundings, config, obstacle
 from executor.sandbox.oci.cgroups import Cgroups
@@ -36,6 +37,7 @@ END_S = 5.0
 """How long it may take to end when its container is removed before it was ready."""
 STDOUT_BYTES = 1024 * 1024
 """What PID 1 may write ahead of us: with the usual 64 KiB each piece of a big result would wait for its turn."""
+NOTES_OPTIONS = "mode=700,size=256m"
 JOINED = "container:"
 APPARMOR = "docker-default"
 APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
@@ -59,6 +61,12 @@ class OciEngine:
 
     def use(self, runtime: Runtime) -> None:
         """Make containers with this runtime from now on."""
+        try:
+            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for notes in (self._run / CONTAINERS, self._run / STATES):
+                keep_in_memory(notes)
+        except OSError as error:
+            telemetry.log.info("what is noted of containers stays on the disk", error=str(error))
         self._used = runtime
         self._apparmor = apparmor_profile()
 
@@ -155,7 +163,6 @@ class OciEngine:
         return self._run / CONTAINERS / name
 
     def _write_bundle(self, spec: ContainerSpec, configuration: object) -> None:
-        self._run.mkdir(mode=0o700, exist_ok=True)
         folder = self._folder(spec.name)
         folder.mkdir(mode=0o700, parents=True)
         (folder / OWNER).write_text(json.dumps(dict(spec.labels)), "utf-8")
@@ -230,6 +237,22 @@ def apparmor_profile(profiles: Path = APPARMOR_PROFILES) -> str | None:
     except OSError:
         return None
     return APPARMOR if any(line.split(" (")[0] == APPARMOR for line in loaded) else None
+
+
+def keep_in_memory(folder: Path, disk: Path = Path("/")) -> None:
+    """Where /run is on the same disk as `disk`, mount memory on a folder without files: each container has a dozen.
+
+    Like the images' trees it belongs to the host and stays. Raises OSError.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # services start side by side
+        on_disk = folder.stat().st_dev == disk.stat().st_dev
+        if on_disk and not any(path.is_file() for path in folder.rglob("*")):
+            kernel.mount("executor", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, NOTES_OPTIONS)
+    finally:
+        os.close(descriptor)
 
 
 def _let_go(making: asyncio.Task[PipeChannel]) -> None:
