@@ -66,5 +66,11 @@ def new_key() -> str:
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 and nothing beside it; raises ValueError."""
-    return b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    """Base64 exactly as it was written; raises ValueError.
+
+    The last letter may carry bits that decoding drops: a text changed only there is a changed text.
+    """
+    raw = b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    if urlsafe_b64encode(raw).decode() != text:
+        raise ValueError("the last letter carries bits of no byte")
+    return raw
