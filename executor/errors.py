@@ -4,6 +4,7 @@
     ├── CallerError            the request is wrong: a 4xx, nothing is stored
     │   ├── BadInput           400: a field, its value, what to write instead
     │   ├── Unauthorized       401
+    │   ├── Forbidden          403: the token is known, and not for this
     │   ├── NotFound           404
     │   ├── Conflict           409
     │   ├── TooLarge           413
@@ -69,6 +70,12 @@ class Unauthorized(CallerError):
     """No credentials, or unknown ones."""
 
     status = 401
+
+
+class Forbidden(CallerError):
+    """The credentials are known and do not allow this."""
+
+    status = 403
 
 
 class NotFound(CallerError):

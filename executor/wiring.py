@@ -43,6 +43,7 @@ from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
 from executor.workspace.library import Library
+from executor.workspace.tokens import Tokens
 from executor.workspace.workspaces import DEFAULT, Workspaces
 
 REAP_EVERY_S = 30.0
@@ -105,6 +106,8 @@ class Service:
             workspaces = Workspaces(database, settings.limits, settings.reach)
             await workspaces.load(now_us())
             library = await Library.open(database, settings)
+            tokens = Tokens(database)
+            await tokens.load()
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
@@ -153,6 +156,7 @@ class Service:
                 workspaces=workspaces,
                 library=library,
                 runtimes=self.runtimes,
+                tokens=tokens,
                 token=self.token,
                 image_of=sandbox.image_of,
                 checks=partial(checks, sandbox, database, self.runtimes, desk),

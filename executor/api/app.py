@@ -22,12 +22,14 @@ from executor.api import (
     problems,
     states,
     submit,
+    tokens,
     updates,
     users,
     workspaces,
 )
 from executor.api.approve import routes as approve
 from executor.api.context import Context
+from executor.api.rights import by_endpoint
 
 Service = Callable[[], AbstractAsyncContextManager[Context]]
 """Starts the service's parts when entered, and stops them when left."""
@@ -39,11 +41,12 @@ Runs scripts, each in its own fresh, hardened container, and flows of them (Open
 * A flow: `POST /api/w/{workspace}/jobs/run/preview_flow`, then `jobs_u/getupdate_sse/{id}` to follow it
 * What is stored: `scripts/create`, `flows/create`, then `jobs/run/p/{path}`, `jobs/run/f/{path}`
 
-Send the admin token as `Authorization: Bearer TOKEN`.
+Send a token as `Authorization: Bearer TOKEN`: the instance's own, or one of `POST /api/users/tokens/create`.
 """
 TAGS = {
     "instance": "The service itself: health, version, languages.",
     "workspaces": "Workspaces and their policies.",
+    "tokens": "Who may call, what they may do, where and until when.",
     "submitting": "Running scripts and flows, at once or with the result awaited.",
     "jobs": "Single jobs, scripts' and flows': their state, log, result; following and cancelling them.",
     "lists": "Jobs by what they have in common.",
@@ -64,12 +67,14 @@ def build(service: Service) -> FastAPI:
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         lifespan=_with_context(service),
     )
+    app.state.rights = by_endpoint()
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
     app.include_router(approve.router)
     api = APIRouter(prefix="/api", responses=problems.DESCRIBED)
     api.include_router(instance.router, tags=["instance"])
     api.include_router(workspaces.router, tags=["workspaces"])
+    api.include_router(tokens.router, tags=["tokens"])
     in_workspace = APIRouter(prefix="/w/{workspace}")
     in_workspace.include_router(submit.router, tags=["submitting"])
     in_workspace.include_router(deployed.router, tags=["submitting"])

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from executor.errors import Unauthorized
+from executor.api.problems import shown
+from executor.errors import Forbidden, Unauthorized
 from executor.jobs.desk import Desk
+from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes
 from executor.settings import Settings
 from executor.workspace.library import Library
+from executor.workspace.tokens import Right, Token, Tokens, hash_of, is_signed, read_for_job
 from executor.workspace.workspaces import Workspace, Workspaces
 
-ADMIN = "admin"
+ADMIN = Token(prefix="", user="admin", right=Right.ADMIN, label="EXECUTOR_TOKEN")
+"""Who has the instance's own token."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,29 @@ class Context:
     workspaces: Workspaces
     library: Library
     runtimes: Runtimes
+    tokens: Tokens
     token: str
     image_of: Callable[[Runtime], Awaitable[str]]
     checks: Callable[[], Awaitable[list[Check]]]
 
-    def knows(self, token: str) -> bool:
-        """Whether `token` is the admin token, in a time that says nothing of it."""
-        given, own = (hashlib.sha256(t.encode("utf-8", "replace")).digest() for t in (token, self.token))
-        return hmac.compare_digest(given, own)
+    async def identify(self, text: str) -> Token | None:
+        """The token of this text, if there is one and it holds, in a time that says nothing of others."""
+        if hmac.compare_digest(hash_of(text), hash_of(self.token)):
+            return ADMIN
+        of_job = read_for_job(text, now_us())
+        if of_job is None:
+            return await self.tokens.find(text, now_us())
+        live = self.desk.live.get(of_job.job_id or "")
+        if live is None or not of_job.holds_in(live.workspace_id):
+            return None
+        return of_job if is_signed(self.workspaces.get(live.workspace_id).key, text) else None
+
+    async def approver(self, text: str, workspace_id: str) -> str | None:
+        """Who may approve in the workspace with this token; None if nobody."""
+        token = await self.identify(text) if text else None
+        if token is None or not token.right.includes(Right.RUN) or not token.holds_in(workspace_id):
+            return None
+        return token.user
 
 
 # Dependencies are coroutines: plain functions would each cost a request a hop into a thread.
@@ -63,43 +81,94 @@ Bearer = Annotated[object, Security(HTTPBearer(auto_error=False))]
 """Shows in the OpenAPI document how to authenticate; `caller` looks by itself."""
 
 
-async def caller(request: Request, ctx: Ctx, _: Bearer = None) -> str:
-    """Who calls, by `Authorization: Bearer T`, cookie `token=T` or `?token=T`; raises Unauthorized."""
-    return _caller(request, ctx)
+async def who(request: Request, ctx: Ctx, _: Bearer = None) -> Token:
+    """Who calls, by `Authorization: Bearer T`, cookie `token=T` or `?token=T`, and may do so.
+
+    Raises Unauthorized, and Forbidden where a route needs a right that the token does not give.
+    """
+    token = await _identified(request, ctx)
+    rights: Mapping[object, Right] = request.app.state.rights
+    needed = rights.get(request.scope["endpoint"], Right.ADMIN)
+    if not token.right.includes(needed):
+        raise Forbidden(
+            f"this needs the right `{needed}`, and the token has `{token.right}`",
+            field="Authorization",
+            remedy=f"use a token with the right `{needed}`",
+        )
+    return token
 
 
-def _caller(request: Request, ctx: Context) -> str:
+def _text(request: Request) -> str:
+    """The token that a request brings; empty if none."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    token = bearer.strip() if scheme.lower() == "bearer" else ""
-    token = token or request.cookies.get("token", "") or request.query_params.get("token", "")
-    if not token:
+    text = bearer.strip() if scheme.lower() == "bearer" else ""
+    return text or request.cookies.get("token", "") or request.query_params.get("token", "")
+
+
+async def _identified(request: Request, ctx: Context) -> Token:
+    text = _text(request)
+    if not text:
         raise Unauthorized(
             "no token given", field="Authorization", remedy="send `Authorization: Bearer TOKEN`"
         )
-    if not ctx.knows(token):
+    if (token := await ctx.identify(text)) is None:
         raise Unauthorized(
-            "the token is not known", field="Authorization", remedy="use EXECUTOR_TOKEN, or the file `token`"
+            "the token is not known, or over",
+            field="Authorization",
+            remedy="use EXECUTOR_TOKEN, the file `token`, or one of `executor token create`",
         )
-    return ADMIN
+    return token
+
+
+Who = Annotated[Token, Depends(who)]
+
+
+async def caller(token: Who) -> str:
+    """The name of who calls."""
+    return token.user
 
 
 Caller = Annotated[str, Depends(caller)]
 
 
-async def maybe_caller(request: Request, ctx: Ctx) -> str | None:
-    """Who calls; None for somebody without a valid token."""
-    try:
-        return _caller(request, ctx)
-    except Unauthorized:
-        return None
+async def of_instance(token: Who) -> Token:
+    """Who calls for the instance itself; raises Forbidden for a token of certain workspaces."""
+    if token.workspaces is not None:
+        raise Forbidden(
+            f"the token is for {', '.join(token.workspaces)} only",
+            field="Authorization",
+            remedy="use one that is for the whole instance",
+        )
+    return token
+
+
+OfInstance = Annotated[Token, Depends(of_instance)]
+
+
+async def maybe_caller(workspace: str, request: Request, ctx: Ctx) -> str | None:
+    """Who calls; None for somebody without a token that may run things in the workspace."""
+    return await ctx.approver(_text(request), workspace)
 
 
 MaybeCaller = Annotated[str | None, Depends(maybe_caller)]
 
 
-async def workspace(workspace: str, ctx: Ctx, _: Caller) -> Workspace:
-    """The workspace of the path, as a dependency that also asks for credentials; raises NotFound."""
-    return ctx.workspaces.get(workspace)
+def workspace_for(workspace_id: str, ctx: Context, token: Token) -> Workspace:
+    """A workspace, if the token is for it; raises Forbidden, NotFound."""
+    if not token.holds_in(
+        workspace_id
+    ):  # before it is looked for: whether there is one is not theirs to know
+        raise Forbidden(
+            f"the token is not for the workspace {shown(workspace_id)}",
+            field="workspace",
+            remedy="use a token of this workspace",
+        )
+    return ctx.workspaces.get(workspace_id)
+
+
+async def workspace(workspace: str, ctx: Ctx, token: Who) -> Workspace:
+    """The workspace of the path, as a dependency that also asks for credentials."""
+    return workspace_for(workspace, ctx, token)
 
 
 InWorkspace = Annotated[Workspace, Depends(workspace)]

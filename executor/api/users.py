@@ -6,21 +6,24 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from executor.api.context import Caller, InWorkspace
+from executor.api.context import InWorkspace, Who
+from executor.workspace.tokens import Right
 
 router = APIRouter()
 
 
 @router.get("/users/whoami", summary="Who calls")
-async def whoami(workspace: InWorkspace, user: Caller) -> dict[str, Any]:
-    """The user that the token is of; this version has one, the administrator."""
+async def whoami(workspace: InWorkspace, token: Who) -> dict[str, Any]:
+    """The user that the token is of, and what it may do here."""
+    is_admin = token.right is Right.ADMIN
     return {
         "workspace_id": workspace.id,
-        "username": user,
+        "username": token.user,
         "email": "",
-        "is_admin": True,
-        "is_super_admin": True,
-        "operator": False,
+        "right": token.right,
+        "is_admin": is_admin,
+        "is_super_admin": is_admin and token.workspaces is None,
+        "operator": token.right is Right.READ,
         "disabled": False,
         "groups": [],
         "folders": [],

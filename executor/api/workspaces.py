@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from executor.api.body import read_model
-from executor.api.context import Caller, Ctx
+from executor.api.context import Ctx, OfInstance, Who, workspace_for
 from executor.jobs.environment import iso
 from executor.jobs.job import now_us
 from executor.workspace.policy import Policy
@@ -79,26 +79,26 @@ def _shown(workspace: Workspace) -> dict[str, Any]:
 
 
 @router.post("/create", status_code=201, summary="Make a workspace", openapi_extra=EXAMPLE_BODY)
-async def create(request: Request, ctx: Ctx, _: Caller) -> dict[str, Any]:
+async def create(request: Request, ctx: Ctx, _: OfInstance) -> dict[str, Any]:
     """`{id, name?, policy?}`; 409 if it exists."""
     asked = await read_model(request, CreateWorkspace, ctx.settings.request_mb)
     return _shown(await ctx.workspaces.create(asked.id, asked.name, asked.policy, now_us()))
 
 
 @router.post("/set_policy/{id}", summary="Give a workspace another policy", openapi_extra=POLICY_BODY)
-async def set_policy(id: str, request: Request, ctx: Ctx, _: Caller) -> dict[str, Any]:
+async def set_policy(id: str, request: Request, ctx: Ctx, _: OfInstance) -> dict[str, Any]:
     """`{policy}`, whole; what jobs may reach changes for running ones too. 404 if there is none of this id."""
     asked = await read_model(request, SetPolicy, ctx.settings.request_mb)
     return _shown(await ctx.workspaces.set_policy(id, asked.policy))
 
 
 @router.get("/list", summary="All workspaces")
-async def list_all(ctx: Ctx, _: Caller) -> list[dict[str, Any]]:
-    """Workspaces by id."""
-    return [_shown(workspace) for workspace in ctx.workspaces.list()]
+async def list_all(ctx: Ctx, token: Who) -> list[dict[str, Any]]:
+    """Workspaces by id, as far as the token is for them."""
+    return [_shown(workspace) for workspace in ctx.workspaces.list() if token.holds_in(workspace.id)]
 
 
 @router.get("/get/{id}", summary="A workspace and its policy")
-async def get(id: str, ctx: Ctx, _: Caller) -> dict[str, Any]:
-    """404 if there is none of this id."""
-    return _shown(ctx.workspaces.get(id))
+async def get(id: str, ctx: Ctx, token: Who) -> dict[str, Any]:
+    """404 if there is none of this id, 403 if the token is not for it."""
+    return _shown(workspace_for(id, ctx, token))

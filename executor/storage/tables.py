@@ -277,3 +277,18 @@ resources = Table(
     Column("edited_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("workspace_id", "path"),
 )
+
+# Who may call; see executor/workspace/tokens.py.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the token, hexadecimal
+    Column("prefix", Text, nullable=False, unique=True),  # the token's beginning, by which it is called
+    Column("user", Text, nullable=False),
+    Column("right", Text, nullable=False),  # read, run, admin
+    Column("workspaces", Text),  # JSON: ids; NULL: the whole instance
+    Column("label", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+)

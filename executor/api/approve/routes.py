@@ -63,7 +63,7 @@ async def submit(
     except CallerError as error:
         return _refusal(error)
     if gate.suspend.user_auth_required and user is None:
-        return _signed_in(ctx, link, gate, posted)
+        return await _signed_in(ctx, workspace, link, gate, posted)
     action = (posted.get("action") or [""])[0]
     if action not in ("resume", "cancel"):
         return _back(link)
@@ -117,10 +117,13 @@ def _inputs(body: bytes) -> dict[str, list[str]]:
         raise CallerError("body: is no form", field="body", remedy="send the page's own form") from None
 
 
-def _signed_in(ctx: Context, link: Link, gate: Gate, posted: dict[str, list[str]]) -> Response:
+async def _signed_in(
+    ctx: Context, workspace: str, link: Link, gate: Gate, posted: dict[str, list[str]]
+) -> Response:
     """Keep a right token in a cookie for these pages alone, until the browser is closed."""
     token = (posted.get("token") or [""])[0]
-    if not ctx.knows(token) or not (token.isascii() and token.isprintable()):  # as a header must be
+    is_sendable = token.isascii() and token.isprintable()  # as a header must be
+    if not is_sendable or await ctx.approver(token, workspace) is None:
         return sign_in(gate, is_wrong=True)
     base = urlsplit(ctx.settings.resolved_base_url())
     response = _back(link)
