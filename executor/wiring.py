@@ -24,7 +24,7 @@ from executor.flows.document import FlowLimits
 from executor.flows.expressions.pool import Expressions
 from executor.jobs import runs, store
 from executor.jobs.desk import Desk
-from executor.jobs.job import now_us
+from executor.jobs.job import Job, now_us
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
@@ -43,12 +43,14 @@ from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
 from executor.workspace.library import Library
-from executor.workspace.tokens import Tokens
+from executor.workspace.tokens import Right, Token, Tokens, sign_for_job
 from executor.workspace.workspaces import DEFAULT, Workspaces
 
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
 KEEP_ALIVE_S = 75
+TOKEN_AFTER_S = 120.0
+"""A job's token may outlast its time limit by this: a container's start, a graceful end."""
 """How long a client's connection may idle; longer than proxies keep theirs, so that they hang up first."""
 
 
@@ -184,6 +186,7 @@ class Service:
             workspace_images=workspaces.images,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
+            token_of=partial(token_of, workspaces),
             open_shared=shared.open,
         )
 
@@ -255,6 +258,13 @@ class Server(uvicorn.Server):
         self._service.stop_taking()
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+def token_of(workspaces: Workspaces, job: Job) -> str:
+    """The token of a job that starts: for its workspace, and no longer than it can run."""
+    over = now_us() + round((job.limits.timeout_s + TOKEN_AFTER_S) * 1e6)
+    token = Token("", job.created_by, Right.RUN, (job.workspace_id,), expires_at=over, job_id=job.id)
+    return sign_for_job(workspaces.get(job.workspace_id).key, token)
 
 
 def requeue_orphans(connection: Connection, worker_id: str) -> int:

@@ -17,7 +17,7 @@ from executor import telemetry
 from executor.errors import EngineError, EngineTransient, Reason, Unavailable
 from executor.jobs import cache, queue, store
 from executor.jobs.desk import Desk, log_of_run
-from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of
+from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of, without_secrets
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
@@ -41,7 +41,7 @@ NOTE_S = 0.1
 GIVE_BACK_S = 10.0
 """How long jobs that are cut off at the end may take to be put back into the queue."""
 
-Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str]], Awaitable[bytes]]
+Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str], Callable[[str], None]], Awaitable[bytes]]
 """`executor.workspace.library.Library.resolved`; raises Unresolved."""
 
 
@@ -63,6 +63,7 @@ class Worker:
         workspace_images: Callable[[str], tuple[str, ...] | None],
         default_timeout_s: Callable[[str], float],
         resolve: Resolve,
+        token_of: Callable[[Job], str],
         open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
         self.worker_id = worker_id
@@ -78,6 +79,7 @@ class Worker:
         self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
+        self._token_of = token_of
         self._busy: Counter[str] = Counter()
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
@@ -256,9 +258,12 @@ class Worker:
             return canceled(job.canceled_by, job.canceled_reason or "")
         if (kept := await self._kept_result(job)) is not None:
             return kept
-        env = environment(job, self._base_url)
+        token = self._token_of(job)
+        live.redactor.add(token)
+        env = environment(job, self._base_url, token)
+        named = runtime.resources_of(job.content)
         try:
-            args = await self._resolve(job.workspace_id, args, env, runtime.resources_of(job.content))
+            args = await self._resolve(job.workspace_id, args, env, named, live.redactor.add)
         except Unresolved as error:
             return ending(Failed(Reason.BAD_INPUT, str(error)), job.limits.timeout_s, job.step_id)
         cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)
@@ -270,7 +275,7 @@ class Worker:
             cancellation=cancellation,
             listener=Listener(
                 claimed=lambda isolation: self._claimed(job, live, isolation),
-                log=lambda text: live.tell("log", text),
+                log=live.log,
                 stream=lambda text: live.tell("stream", text),
             ),
             workspace=job.workspace_id,
@@ -287,7 +292,8 @@ class Worker:
             return await self._canceled(job, outcome.usage)
         if isinstance(outcome, Failed) and outcome.reason is Reason.CANCELLED:
             raise EngineTransient(outcome.message)  # its stream was lost, nobody asked for the end
-        return ending(self._of_instance(job, outcome), job.limits.timeout_s, job.step_id)
+        end = ending(self._of_instance(job, outcome), job.limits.timeout_s, job.step_id)
+        return end if end.status is Status.SUCCESS else without_secrets(end, live.redactor)
 
     def _of_instance(self, job: Job, outcome: Outcome) -> Outcome:
         """The outcome; a time limit that nobody has asked for is called the instance's."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields, replace
 
 from executor.errors import Reason
 from executor.jobs.job import Job, Status
+from executor.jobs.redaction import Redactor
 from executor.script import Failed, Outcome, Returned, Usage, compact_json
 
 LABELS_MAX = 100
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A string in a JSON text."""
 LABEL_CHARS_MAX = 200
 
 
@@ -62,6 +66,17 @@ def ending(outcome: Outcome, timeout_s: float, step_id: str | None = None) -> En
                 memory_peak_bytes=outcome.usage.memory_peak_bytes,
                 cpu_ms=outcome.usage.cpu_ms,
             )
+
+
+def without_secrets(end: Ending, redactor: Redactor) -> Ending:
+    """The end with the secrets that its error shows masked; what a script returns is its own choice."""
+
+    def masked(literal: re.Match[str]) -> str:
+        text: str = json.loads(literal[0])
+        shown = redactor.whole(text)
+        return literal[0] if shown == text else compact_json(shown).decode()
+
+    return replace(end, result=STRING.sub(masked, end.result.decode()).encode())
 
 
 def canceled(by: str, why: str, usage: Usage = Usage()) -> Ending:

@@ -10,14 +10,14 @@ from datetime import timedelta
 from executor.jobs.job import EPOCH, Job
 
 
-def environment(job: Job, base_url: str) -> dict[str, str]:
-    """The variables of one script job."""
+def environment(job: Job, base_url: str, token: str = "") -> dict[str, str]:
+    """The variables of one script job; `token` is its own, which holds as long as it runs."""
     user = job.created_by
     path = job.path or ""
     is_step = job.run_id is not None
     return {
         "WM_WORKSPACE": job.workspace_id,
-        "WM_TOKEN": "",
+        "WM_TOKEN": token,
         "WM_EMAIL": "",
         "WM_USERNAME": user,
         "WM_BASE_URL": base_url,

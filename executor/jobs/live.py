@@ -17,6 +17,7 @@ from executor import telemetry
 from executor.errors import Unavailable
 from executor.jobs import store
 from executor.jobs.job import Job, OutputKind
+from executor.jobs.redaction import Redactor
 from executor.script import Isolation
 from executor.storage.database import Database
 
@@ -84,6 +85,7 @@ class LiveJob:
         self.workspace_id = workspace_id
         self.texts: dict[OutputKind, Text] = {"log": Text(), "stream": Text()}
         self.cancel_asked = asyncio.Event()
+        self.redactor = Redactor()
         self.isolation: Isolation | None = None
         """Where its script runs, once that is known."""
         self.ended: tuple[Job, bytes] | None = None
@@ -93,6 +95,11 @@ class LiveJob:
         self._dirty = asyncio.Event()
         self._full = asyncio.Event()
         self.closed = False
+
+    def log(self, text: str) -> None:
+        """Add to the log what the script wrote, without the secrets that are known of the job."""
+        if shown := self.redactor.text(text):
+            self.tell("log", shown)
 
     def tell(self, kind: OutputKind, text: str) -> None:
         """Add to the log or the result stream."""
@@ -130,6 +137,8 @@ class LiveJob:
 
     def close(self) -> None:
         """Let `keep` return; what is `waiting` then is for the transaction that ends the run."""
+        if held := self.redactor.rest():
+            self.tell("log", held)
         self.closed = True
         self._dirty.set()
         self._full.set()

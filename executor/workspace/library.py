@@ -7,7 +7,7 @@ decrypted on their way out; nothing below this file sees one in clear.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,15 +92,20 @@ class Library:
         found = await self.stored_flow(workspace_id, path)
         return None if found is None else found.value
 
-    async def variable(self, workspace_id: str, path: str) -> str:
-        """A variable's value, decrypted; raises NotStored."""
+    async def variable(
+        self, workspace_id: str, path: str, secret: Callable[[str], None] = lambda _: None
+    ) -> str:
+        """A variable's value, decrypted; raises NotStored. `secret` is told it if it is one."""
         found = await self.stored_variable(workspace_id, path)
         if found is None:
             raise NotStored(NOTHING_THERE)
         try:
-            return self.decrypted(found)
+            value = self.decrypted(found)
         except Unavailable as error:
             raise NotStored(str(error)) from None
+        if found.is_secret:
+            secret(value)
+        return value
 
     async def resource(self, workspace_id: str, path: str) -> bytes:
         """A resource's value as JSON, with what it names resolved; raises NotStored."""
@@ -111,25 +116,32 @@ class Library:
             raise NotStored(str(error)) from None
 
     async def resolved(
-        self, workspace_id: str, args: bytes, context: Mapping[str, str], named: Collection[str] = ()
+        self,
+        workspace_id: str,
+        args: bytes,
+        context: Mapping[str, str],
+        named: Collection[str] = (),
+        secret: Callable[[str], None] = lambda _: None,
     ) -> bytes:
         """A job's arguments as its script is to see them; `context`: the job's environment.
 
         `named` are resources that the script's own text names: the argument RESOURCES has those that
-        there are, by path. Raises Unresolved with a message for the user.
+        there are, by path. `secret` is told each secret that comes in. Raises Unresolved with a
+        message for the user.
         """
-        args = await resolve_args(args, self._sources(workspace_id, context))
+        sources = self._sources(workspace_id, context, secret)
+        args = await resolve_args(args, sources)
         if not named:
             return args
         values: dict[str, Any] = {}
         for path in named:
             if await self.stored_resource(workspace_id, path) is not None:
-                values[path] = json.loads(await self._named(workspace_id, path))
+                values[path] = json.loads(await self._named(workspace_id, path, sources))
         return compact_json({**json.loads(args), RESOURCES: values})
 
-    async def _named(self, workspace_id: str, path: str) -> bytes:
+    async def _named(self, workspace_id: str, path: str, sources: Sources) -> bytes:
         try:
-            return await self.resource(workspace_id, path)
+            return await resolve_resource(path, await self._resource_value(workspace_id, path), sources)
         except NotStored as error:
             raise Unresolved(str(error)) from None
 
@@ -139,15 +151,22 @@ class Library:
             raise NotStored(NOTHING_THERE)
         return found.value
 
-    def _sources(self, workspace_id: str, context: Mapping[str, str]) -> Sources:
+    def _sources(
+        self,
+        workspace_id: str,
+        context: Mapping[str, str],
+        secret: Callable[[str], None] = lambda _: None,
+    ) -> Sources:
         def decrypted(sealed: str) -> str:
             try:
-                return self._vault.unseal(sealed, _of_value(workspace_id))
+                value = self._vault.unseal(sealed, _of_value(workspace_id))
             except Unreadable as error:
                 raise NotStored(str(error)) from None
+            secret(value)
+            return value
 
         return Sources(
-            variable=lambda path: self.variable(workspace_id, path),
+            variable=lambda path: self.variable(workspace_id, path, secret),
             resource=lambda path: self._resource_value(workspace_id, path),
             decrypted=decrypted,
             context={name: value for name, value in context.items() if name.startswith("WM_")},

@@ -146,6 +146,7 @@ class Lives:
             workspace_images=workspaces.images,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
+            token_of=lambda _: "",
         )
 
 

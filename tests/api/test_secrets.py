@@ -1,0 +1,89 @@
+"""Secrets that come into a job: its log and its error show masks in their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from executor.jobs.redaction import MASK
+from tests.service import LocalService, local_service
+
+pytestmark = pytest.mark.anyio
+SECRET = 's3cr3t-"V4lue"-é'
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[LocalService]:
+    async with local_service(tmp_path) as made:
+        body = {"path": "u/admin/key", "value": SECRET, "is_secret": True, "description": ""}
+        assert (await made.http.post("/api/w/main/variables/create", json=body)).status_code == 201
+        yield made
+
+
+async def log_of(service: LocalService, job_id: str) -> str:
+    return (await service.get(f"jobs_u/get_logs/{job_id}")).text
+
+
+@pytest.mark.parametrize("kind", ["variable", "resource", "encrypted"])
+async def test_a_secret_that_comes_in_is_masked(service: LocalService, kind: str) -> None:
+    await service.http.post(
+        "/api/w/main/resources/create",
+        json={
+            "path": "u/admin/db",
+            "resource_type": "db",
+            "value": {"deep": {"password": "$var:u/admin/key"}},
+        },
+    )
+    sealed = (await service.http.post("/api/w/main/variables/encrypt", json=SECRET)).text
+    reference = {
+        "variable": "$var:u/admin/key",
+        "resource": "$res:u/admin/db",
+        "encrypted": f"$encrypted:{sealed}",
+    }
+    error = {
+        "name": "Error",
+        "message": f"bad token {SECRET}",
+        "stack": f"at {SECRET}",
+        "reason": "script_error",
+        "extra": {SECRET: [SECRET]},
+    }
+    job_id = await service.run(
+        {"log": "before "},
+        *({"log": piece} for piece in (SECRET[:4], SECRET[4:], " after\n", json.dumps({"t": SECRET}))),
+        {"error": error},
+        {"exit": 1},
+        args={"token": reference[kind]},
+    )
+    job = await service.ended(job_id)
+    log = await log_of(service, job_id)
+    assert f"before {MASK} after\n" in log
+    assert f'{{"t": "{MASK}"}}' in log
+    shown = job["result"]["error"]
+    assert shown["message"] == f"bad token {MASK}"
+    assert shown["reason"] == "script_error"
+    for text in (log, json.dumps(job, ensure_ascii=False)):
+        assert SECRET not in text
+        assert json.dumps(SECRET)[1:-1] not in text
+
+
+async def test_what_a_script_returns_is_its_own_choice(service: LocalService) -> None:
+    job_id = await service.run({"result": SECRET}, args={"token": "$var:u/admin/key"})
+    assert (await service.ended(job_id))["result"] == SECRET
+
+
+async def test_a_job_has_a_token_of_its_own_which_ends_with_it(service: LocalService) -> None:
+    first, second = [
+        await service.run({"echo": True}, args={"all": {"token": "$WM_TOKEN", "key": "$var:u/admin/key"}})
+        for _ in range(2)
+    ]
+    tokens = [(await service.ended(job_id))["result"]["all"]["token"] for job_id in (first, second)]
+    assert all(token.startswith("job-") for token in tokens)
+    assert tokens[0] != tokens[1]
+    for token in tokens:
+        answer = await service.http.get("/api/version", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200  # whoever asks
+        answer = await service.http.get("/api/w/main/jobs/list", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 401

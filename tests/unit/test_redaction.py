@@ -1,0 +1,106 @@
+"""Secrets in logs and errors: every usual form is masked, however it is written, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.jobs.redaction import CHARS_MIN, MASK, Redactor, forms, is_secret
+
+SECRET = 's3cr3t-V4lue-é"\\/+ß'
+secrets = st.text(min_size=CHARS_MIN, max_size=40).filter(is_secret)
+
+
+def masked(text: str, *known: str) -> str:
+    redactor = Redactor(known)
+    return redactor.text(text) + redactor.rest()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        SECRET,
+        json.dumps({"token": SECRET}),
+        json.dumps({"token": SECRET}, ensure_ascii=False),
+        f"https://example.org/?key={quote(SECRET, safe='')}&x=1",
+        repr({"token": SECRET}),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(f"user:{SECRET}".encode()).decode(),
+        base64.b64encode(f"me:{SECRET}, and more".encode()).decode(),
+        base64.urlsafe_b64encode(f"a:{SECRET}".encode()).decode(),
+    ],
+)
+def test_usual_forms_are_masked(shown: str) -> None:
+    found = masked(f"before {shown} after", SECRET)
+    assert MASK in found
+    assert found.startswith("before ")
+    assert found.endswith(" after")
+    for form in forms(SECRET):
+        assert form not in found
+
+
+@given(
+    secret=secrets, before=st.text(max_size=20), after=st.text(max_size=20), cuts=st.lists(st.integers(0, 80))
+)
+def test_a_secret_in_pieces_is_masked_as_in_one(
+    secret: str, before: str, after: str, cuts: list[int]
+) -> None:
+    text = f"{before}{secret}{after}"
+    redactor, places = Redactor([secret]), sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    shown = [redactor.text(text[a:b]) for a, b in itertools.pairwise(places)]
+    whole = "".join([*shown, redactor.rest()])
+    assert whole == masked(text, secret)
+    assert secret not in whole.replace(MASK, "")
+
+
+@given(text=st.text(alphabet="abc \n", max_size=60), secret=st.text(alphabet="abc", min_size=6, max_size=8))
+def test_overlaps_and_false_beginnings(text: str, secret: str) -> None:
+    """However much of a text looks like the secret: all of it comes out, but for the secret."""
+    redactor = Redactor([secret])
+    shown = "".join([redactor.text(char) for char in text] + [redactor.rest()])
+    assert secret not in shown or not is_secret(secret)
+    assert shown == (text.replace(secret, MASK) if is_secret(secret) else text)
+
+
+@given(text=st.text(max_size=200))
+def test_a_text_without_secrets_is_not_changed(text: str) -> None:
+    assert masked(text) == text
+    assert masked(text, "a secret that nobody writes by chance") == text
+
+
+def test_what_cannot_be_the_beginning_of_a_secret_is_shown_at_once() -> None:
+    redactor = Redactor(["secret-value"])
+    assert redactor.text("progress: 10%\n") == "progress: 10%\n"
+    assert redactor.text("the sec") == "the "
+    assert redactor.text("ond step\n") == "second step\n"
+    assert redactor.text("secret-val") == ""
+    assert redactor.rest() == "secret-val"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "true", "12345", "aaaaaaaa", "password", "  x  ", "Localhost", "-----------"]
+)
+def test_trivial_values_blank_no_logs(value: str) -> None:
+    text = f"it is {value}: true, 1, 12345"
+    assert masked(text, value) == text
+
+
+def test_each_line_of_a_key_is_masked() -> None:
+    key = "-----BEGIN KEY-----\nMIIEowIBAAKCAQEAz4\nq83vBcdefGHIJK\n-----END KEY-----\n"
+    found = masked("key:\n  " + key.replace("\n", "\n  "), key)
+    assert "MIIE" not in found
+    assert "q83v" not in found
+    assert masked(json.dumps(key), key) == f'"{MASK}"'
+
+
+def test_of_two_secrets_the_longer_one_is_masked_whole() -> None:
+    assert masked("abcdef-123456 abcdef", "abcdef", "abcdef-123456") == f"{MASK} {MASK}"
+    redactor = Redactor(["abcdef", "abcdef-123456"])
+    shown = [redactor.text(piece) for piece in ("abcdef", "-123", "456 abcdef", "!")]
+    assert "".join([*shown, redactor.rest()]) == f"{MASK} {MASK}!"
