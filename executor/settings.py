@@ -156,6 +156,7 @@ class Settings(BaseSettings):
         None, description="folders that hold languages, separated by `:`; default: the bundled ones"
     )
     limits: LimitBounds = Field(LimitBounds(), description="defaults and maxima of a job's limits")
+    audit_days: int = Field(90, ge=1, le=3650, description="how long it is kept who changed what")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least log level shown"
     )

@@ -42,6 +42,7 @@ from executor.storage.database import Database
 from executor.walker import Walker
 from executor.walker.world import Surroundings
 from executor.worker import Worker
+from executor.workspace.audit import SWEEP_S, Audit
 from executor.workspace.library import Library
 from executor.workspace.tokens import Right, Token, Tokens, sign_for_job
 from executor.workspace.workspaces import DEFAULT, Workspaces
@@ -110,6 +111,8 @@ class Service:
             library = await Library.open(database, settings)
             tokens = Tokens(database)
             await tokens.load()
+            audit = Audit(database, settings.audit_days)
+            stack.push_async_callback(audit.close)
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
             stack.callback(parts.engine.close)
@@ -143,6 +146,8 @@ class Service:
             working = [
                 asyncio.create_task(worker.work()),
                 asyncio.create_task(walker.work()),
+                asyncio.create_task(audit.keep()),
+                asyncio.create_task(forget_acts(audit)),
                 asyncio.create_task(reap(sandbox.cleanup)),
                 asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
             ]
@@ -159,6 +164,7 @@ class Service:
                 library=library,
                 runtimes=self.runtimes,
                 tokens=tokens,
+                audit=audit,
                 token=self.token,
                 image_of=sandbox.image_of,
                 checks=partial(checks, sandbox, database, self.runtimes, desk),
@@ -289,6 +295,16 @@ async def reap(cleanup: Cleanup) -> None:
         except ExecutorError as error:
             telemetry.log.warning("containers could not be listed", error=str(error))
         await asyncio.sleep(REAP_EVERY_S)
+
+
+async def forget_acts(audit: Audit) -> None:
+    """Forget old acts, at start and each hour; runs until cancelled."""
+    while True:
+        try:
+            await audit.sweep(now_us())
+        except ExecutorError as error:
+            telemetry.log.warning("old acts could not be forgotten", error=str(error))
+        await asyncio.sleep(SWEEP_S)
 
 
 async def warm(sandbox: Sandbox, runtimes: Runtimes, workspaces: Workspaces) -> None:

@@ -12,6 +12,7 @@ from executor import __version__
 from executor.api import (
     absent,
     approvals,
+    auditing,
     cancel,
     deployed,
     flows,
@@ -68,6 +69,7 @@ def build(service: Service) -> FastAPI:
         lifespan=_with_context(service),
     )
     app.state.rights = by_endpoint()
+    app.add_middleware(auditing.Auditing)
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
     app.include_router(approve.router)
@@ -75,6 +77,7 @@ def build(service: Service) -> FastAPI:
     api.include_router(instance.router, tags=["instance"])
     api.include_router(workspaces.router, tags=["workspaces"])
     api.include_router(tokens.router, tags=["tokens"])
+    api.include_router(auditing.router, tags=["instance"])
     in_workspace = APIRouter(prefix="/w/{workspace}")
     in_workspace.include_router(submit.router, tags=["submitting"])
     in_workspace.include_router(deployed.router, tags=["submitting"])
@@ -88,6 +91,7 @@ def build(service: Service) -> FastAPI:
     in_workspace.include_router(approvals.open_router, tags=["approvals"])
     in_workspace.include_router(states.router, tags=["jobs"])
     in_workspace.include_router(users.router, tags=["instance"])
+    in_workspace.include_router(auditing.in_workspace, tags=["workspaces"])
     in_workspace.include_router(absent.router)
     api.include_router(in_workspace)
     app.include_router(api)

@@ -16,6 +16,7 @@ from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
 from executor.runtimes import Runtime, Runtimes
 from executor.settings import Settings
+from executor.workspace.audit import Audit
 from executor.workspace.library import Library
 from executor.workspace.tokens import Right, Token, Tokens, hash_of, is_signed, read_for_job
 from executor.workspace.workspaces import Workspace, Workspaces
@@ -43,6 +44,7 @@ class Context:
     library: Library
     runtimes: Runtimes
     tokens: Tokens
+    audit: Audit
     token: str
     image_of: Callable[[Runtime], Awaitable[str]]
     checks: Callable[[], Awaitable[list[Check]]]
@@ -86,7 +88,7 @@ async def who(request: Request, ctx: Ctx, _: Bearer = None) -> Token:
 
     Raises Unauthorized, and Forbidden where a route needs a right that the token does not give.
     """
-    token = await _identified(request, ctx)
+    token = request.state.token = await _identified(request, ctx)
     rights: Mapping[object, Right] = request.app.state.rights
     needed = rights.get(request.scope["endpoint"], Right.ADMIN)
     if not token.right.includes(needed):

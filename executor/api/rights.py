@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from executor.api import (
     absent,
     approvals,
+    auditing,
     cancel,
     deployed,
     flows,
@@ -31,6 +32,8 @@ READ, RUN, ADMIN = Right.READ, Right.RUN, Right.ADMIN
 BY_ROUTER: tuple[tuple[APIRouter, Right, Right], ...] = (
     (instance.router, READ, ADMIN),
     (workspaces.router, READ, ADMIN),
+    (auditing.router, ADMIN, ADMIN),
+    (auditing.in_workspace, ADMIN, ADMIN),
     (tokens.router, READ, READ),  # a token makes none that may do more than itself
     (submit.router, RUN, RUN),
     (deployed.router, RUN, RUN),

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from executor import __version__, telemetry
-from executor.cli import demo, doctor, flow, images, run, serve, workspace
+from executor.cli import demo, doctor, flow, images, run, serve, token, workspace
 from executor.cli.screen import fail
 from executor.errors import ConfigurationError, ExecutorError
 
@@ -26,6 +26,7 @@ app.command("demo")(demo.demo)
 app.command("migrate")(serve.migrate_database)
 app.add_typer(flow.app, name="flow")
 app.add_typer(images.app, name="images")
+app.add_typer(token.app, name="token")
 app.add_typer(workspace.app, name="workspace")
 
 

@@ -292,3 +292,18 @@ tokens = Table(
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
 )
+
+# Who did what; see executor/workspace/audit.py.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("user", Text, nullable=False),
+    Column("token_prefix", Text, nullable=False),
+    Column("workspace_id", Text),
+    Column("operation", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("client", Text, nullable=False),
+)
