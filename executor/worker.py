@@ -7,7 +7,6 @@ the way, the lease shows it, and the next start's sweep puts the job back into t
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob
+from executor.jobs.slots import Slots
 from executor.reach import Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.conversation import Cancellation
@@ -70,17 +70,15 @@ class Worker:
         self._desk = desk
         self._sandbox = sandbox
         self._runtimes = runtimes
-        self._concurrency = concurrency
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
-        self._workspace_share = workspace_share
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
         self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
         self._token_of = token_of
-        self._busy: Counter[str] = Counter()
+        self._slots = Slots(concurrency, workspace_share)
         self._waiting = True  # until the queue was looked at, jobs may wait in it
         self._claiming = False
         self._queue_is_empty = False
@@ -93,28 +91,21 @@ class Worker:
 
     def reserve(self, workspace_id: str) -> bool:
         """A slot for a new job, unless older ones wait for it."""
-        if self._draining or self._waiting or self._claiming or not self._has_slot(workspace_id):
+        if self._draining or self._waiting or self._claiming or not self._slots.has(workspace_id):
             return False
-        self._busy[workspace_id] += 1
+        self._slots.take(workspace_id)
         return True
 
     def unreserve(self, workspace_id: str) -> None:
         """A slot is free again."""
-        self._busy[workspace_id] -= 1
-        if not self._busy[workspace_id]:
-            del self._busy[workspace_id]
+        self._slots.give_back(workspace_id)
         if self._waiting or not self._queue_is_empty:
             self._woken.set()
 
-    def _has_slot(self, workspace_id: str) -> bool:
-        return self._busy.total() < self._concurrency and not self._is_full(workspace_id)
-
-    def _is_full(self, workspace_id: str) -> bool:
-        share = self._workspace_share(workspace_id)
-        return share is not None and self._busy[workspace_id] >= share
-
-    def wake(self) -> None:
-        """A job was queued."""
+    def wake(self, workspace_id: str | None = None) -> None:
+        """A job was queued, of this workspace."""
+        if workspace_id is not None:
+            self._slots.queued(workspace_id)
         self._waiting = True
         self._woken.set()
 
@@ -145,10 +136,10 @@ class Worker:
 
     async def _take_all(self) -> float:
         """Start every job that may start now; give the seconds until the next look is due."""
-        while self._busy.total() < self._concurrency and not self._draining:
-            full = [workspace for workspace in self._busy if self._is_full(workspace)]
-            claimed = await self._claim(full)
+        while not self._draining and (self._slots.are_free or any(self._slots.turns())):
+            claimed = await self._claim()
             if claimed is None:
+                full = self._slots.at_share()
                 due = await self._desk.database.read(queue.next_due, now_us(), full)
                 self._waiting = self._waiting or (due is not None and due <= now_us())
                 self._queue_is_empty = due is None and not full
@@ -158,15 +149,25 @@ class Worker:
             if self._draining:
                 await self._desk.database.write(store.release, job, job.scheduled_for)
                 break
-            self._busy[job.workspace_id] += 1
+            self._slots.take(job.workspace_id)
+            self._slots.queued(job.workspace_id)  # there may be more of it
             self.start(job, args)
         return IDLE_S
 
-    async def _claim(self, full: list[str]) -> tuple[Job, bytes] | None:
+    async def _claim(self) -> tuple[Job, bytes] | None:
         """The next due job; while we ask, nobody may reserve the slot that is meant for it."""
         self._waiting, self._claiming = False, True  # a submit from here on sets `_waiting` again
+        write = self._desk.database.write
         try:
-            return await self._desk.database.write(queue.claim, self.worker_id, now_us(), full)
+            for workspace_id in list(self._slots.turns()):
+                found = await write(queue.claim_of, self.worker_id, now_us(), workspace_id)
+                if found is not None:
+                    return found
+                self._slots.none_queued(workspace_id)
+            if not self._slots.are_free:
+                return None
+            # What came due by itself, or waits from before our start: nobody told us whose it is.
+            return await write(queue.claim, self.worker_id, now_us(), self._slots.at_share())
         finally:
             self._claiming = False
 

@@ -99,7 +99,7 @@ class Desk:
             return await self._start(new, starter)
         created = await self._enqueue(new)
         if created and starter is not None:
-            starter.wake()
+            starter.wake(new.workspace_id)
         return created
 
     async def _submit_run(self, new: NewJob) -> bool:
@@ -134,7 +134,7 @@ class Desk:
         if starter is None:
             return
         if job is None:
-            starter.wake()
+            starter.wake(new.workspace_id)
         else:
             starter.start(job, new.args, len(new.log))
 

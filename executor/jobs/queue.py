@@ -23,19 +23,27 @@ IN_QUEUE = and_(
     jobs.c.workspace_id.not_in(bindparam("not_in", expanding=True)),
 )
 HELD = held_back(bindparam("of_role"), NOW)
-NEXT = (
-    select(jobs.c.id)
-    .where(IN_QUEUE, jobs.c.scheduled_for <= NOW, may_start(NOW))
-    .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
-    .limit(1)
-    .scalar_subquery()
+OF_WORKSPACE = and_(
+    jobs.c.state == "queued",
+    jobs.c.role == bindparam("of_role"),
+    jobs.c.workspace_id == bindparam("of_workspace"),
 )
-CLAIM = (
-    update(jobs)
-    .where(jobs.c.id == NEXT)
-    .values(**store.lease_values(bindparam("worker"), NOW))
-    .returning(*jobs.c)
-)
+
+
+def _claiming(waiting: Any) -> Any:
+    """The statement that leases the first due job of those that wait."""
+    first = (
+        select(jobs.c.id)
+        .where(waiting, jobs.c.scheduled_for <= NOW, may_start(NOW))
+        .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    lease = store.lease_values(bindparam("worker"), NOW)
+    return update(jobs).where(jobs.c.id == first).values(**lease).returning(*jobs.c)
+
+
+CLAIM, CLAIM_OF = _claiming(IN_QUEUE), _claiming(OF_WORKSPACE)
 # The index has them in this order: the first one ends the search, however many wait behind it.
 FIRST_DUE = select(jobs.c.scheduled_for).where(IN_QUEUE, ~HELD).order_by(jobs.c.scheduled_for).limit(1)
 FIRST_HELD = select(jobs.c.id).where(IN_QUEUE, HELD).limit(1)
@@ -49,10 +57,18 @@ def claim(
     Of those that are due a higher priority goes first, then who has waited longest.
     """
     values = {"now": now, "not_in": list(not_in), "of_role": role, "worker": worker_id}
-    row = connection.execute(CLAIM, values).first()
-    if row is None:
-        return None
-    return store.job_of(row), store.args(connection, row.id)
+    return _claimed(connection, CLAIM, values)
+
+
+def claim_of(connection: Connection, worker_id: str, now: int, workspace_id: str) -> tuple[Job, bytes] | None:
+    """As `claim`, of the scripts of one workspace."""
+    values = {"now": now, "of_workspace": workspace_id, "of_role": "script", "worker": worker_id}
+    return _claimed(connection, CLAIM_OF, values)
+
+
+def _claimed(connection: Connection, claiming: Any, values: dict[str, Any]) -> tuple[Job, bytes] | None:
+    row = connection.execute(claiming, values).first()
+    return None if row is None else (store.job_of(row), store.args(connection, row.id))
 
 
 def next_due(connection: Connection, now: int, not_in: Collection[str], role: Role = "script") -> int | None:

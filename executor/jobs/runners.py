@@ -21,8 +21,8 @@ class Starter(Protocol):
     def start(self, job: Job, args: bytes, log_chars: int | None = None) -> None:
         """Run a job whose slot was reserved and whose lease is committed; with so many characters in its log."""
 
-    def wake(self) -> None:
-        """Say that a job has been queued."""
+    def wake(self, workspace_id: str | None = None) -> None:
+        """Say that a job has been queued, of this workspace."""
 
 
 class Walks(Protocol):

@@ -118,6 +118,8 @@ jobs = Table(
 )
 # What waits, in the order it is taken.
 Index("ix_jobs_waiting", jobs.c.state, jobs.c.role, jobs.c.scheduled_for, jobs.c.created_at)
+# The next job of a workspace.
+Index("ix_jobs_turn", jobs.c.workspace_id, jobs.c.state, jobs.c.role, jobs.c.scheduled_for)
 # The jobs of a run; two walks of it can never make one twice.
 Index("ix_jobs_run", jobs.c.run_id, jobs.c.run_path, unique=True)
 Index("ix_jobs_concurrency", jobs.c.concurrency_key, jobs.c.started_at)

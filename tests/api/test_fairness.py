@@ -1,0 +1,55 @@
+"""While one workspace floods the service, another one's job does not wait behind the flood."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.service import LocalService, local_service
+
+pytestmark = pytest.mark.anyio
+
+
+async def submit(service: LocalService, workspace: str, *steps: dict[str, object]) -> str:
+    body = {"language": "python3", "content": json.dumps(steps)}
+    response = await service.http.post(f"/api/w/{workspace}/jobs/run/preview", json=body)
+    assert response.status_code == 201, response.text
+    return response.text
+
+
+async def started(service: LocalService, workspace: str) -> int:
+    counts = await service.context.desk.counts(workspace)
+    return counts[1]
+
+
+async def with_workspaces(service: LocalService) -> None:
+    for name in ("red", "blue"):
+        assert (await service.http.post("/api/workspaces/create", json={"id": name})).status_code == 201
+
+
+async def test_a_guest_starts_while_all_slots_are_taken_for_long(tmp_path: Path) -> None:
+    async with local_service(tmp_path, concurrency=2) as service:
+        await with_workspaces(service)
+        for _ in range(20):
+            await submit(service, "red", {"sleep": 60})
+        guest = await submit(service, "blue", {"result": 1})
+        async with asyncio.timeout(20):
+            assert (await service.context.desk.wait("blue", guest)).job.status == "success"
+        assert await started(service, "red") == 2, "the flood has the slots that there are, and no more"
+
+
+async def test_turns_go_round_however_long_one_workspace_s_queue_is(tmp_path: Path) -> None:
+    async with local_service(tmp_path, concurrency=2) as service:
+        await with_workspaces(service)
+        flood = [await submit(service, "red", {"sleep": 0.02}) for _ in range(60)]
+        few = [await submit(service, "blue", {"sleep": 0.02}) for _ in range(6)]
+        async with asyncio.timeout(60):
+            for job_id in few:
+                await service.context.desk.wait("blue", job_id)
+            waiting, _ = await service.context.desk.counts("red")
+            assert waiting > 10, "the flood was not done first"
+            for job_id in flood:
+                await service.context.desk.wait("red", job_id)
