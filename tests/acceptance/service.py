@@ -18,6 +18,7 @@ from executor.sandbox.engine import LABEL
 from executor.sandbox.oci.engine import left_by
 
 TOKEN = "acceptance-token"
+SERVE = [sys.executable, "-m", "executor", "serve"]
 READY_S = 60
 STOP_S = 60
 
@@ -51,9 +52,10 @@ class RealService:
         """The label's value of this service's containers."""
         return (self.folder / "instance").read_text("utf-8").strip()
 
-    def start(self) -> None:
-        """Start the process and wait until it is ready."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the process is started with."""
+        return {
             **os.environ,
             "EXECUTOR_DATA_DIR": str(self.folder),
             "EXECUTOR_PORT": str(self.port),
@@ -63,10 +65,16 @@ class RealService:
             "X_SECRET": "of-the-service",
             **self.settings,
         }
-        with (self.folder.parent / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "executor", "serve"], env=environment, stdout=log, stderr=log
-            )
+
+    @property
+    def log_file(self) -> Path:
+        """Where the process writes."""
+        return self.folder.parent / "serve.log"
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(SERVE, env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -82,7 +90,7 @@ class RealService:
 
     def log(self) -> str:
         """What the service has written so far."""
-        return (self.folder.parent / "serve.log").read_text("utf-8", "replace")
+        return self.log_file.read_text("utf-8", "replace")
 
     def signal(self, number: int) -> None:
         """Send the process a signal."""
