@@ -15,9 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
+from executor.cli.abuse import examine
+from executor.cli.abuse.page import page
+from executor.cli.abuse.report import to_json
+from executor.cli.abuse.tries import Attempt
 from executor.cli.examples import ARGS, content_of
 from executor.cli.process import own_worker_id
-from executor.cli.screen import out
+from executor.cli.screen import fail, out
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared
 from executor.errors import ConfigurationError, EngineError, ExecutorError, Reason
 from executor.flows.expressions.places import Place
@@ -68,19 +72,59 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    misbehave: Annotated[
+        bool, typer.Option("--abuse", help="run scripts that misbehave, and report what they could do")
+    ] = False,
+    page_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="with --abuse: the report as a page, too")
+    ] = None,
+) -> None:
     """Look at engine, images, limits, isolation and what flows need on this host; exit code 1 if anything is wrong."""
+    if misbehave:
+        sys.exit(0 if _abuse(as_json, page_file) else 1)
+    if page_file is not None:
+        fail("--html is a page of the report that --abuse makes; give both", 2)
     findings = asyncio.run(_examine(load()))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
-            out.print(f"{mark} {finding.name:<22}", end=" ")
-            out.print(finding.detail, markup=False)
-            if not finding.ok and finding.remedy:
-                out.print(f"     → {finding.remedy}", markup=False, style="yellow")
+            _show(finding)
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _show(finding: Finding) -> None:
+    mark = "[green]ok[/]  " if finding.ok else "[red]FAIL[/]"
+    out.print(f"{mark} {finding.name:<22}", end=" ")
+    out.print(finding.detail, markup=False)
+    if not finding.ok and finding.remedy:
+        out.print(f"     → {finding.remedy}", markup=False, style="yellow")
+
+
+def _abuse(as_json: bool, page_file: Path | None) -> bool:
+    """Run the scripts that misbehave; report on stdout, and as a page where one is asked for."""
+    if page_file is not None and not page_file.parent.is_dir():
+        fail(f"--html: {page_file.parent} is no directory; make it, or name another file", 2)
+    show = (lambda _: None) if as_json else _show_attempt
+    report = asyncio.run(examine(load(), show))
+    if page_file is not None:
+        page_file.write_text(page(report), "utf-8")
+    if as_json:
+        print(to_json(report))
+        return report.ok
+    for name, said in {**report.versions, **report.host}.items():
+        out.print(f"     {name:<22} {said}", markup=False)
+    tried, failed = len(report.attempts), len(report.failed)
+    out.print(f"{tried - failed} of {tried} attempts ended as they must", style="red" if failed else "green")
+    return report.ok
+
+
+def _show_attempt(attempt: Attempt) -> None:
+    case = attempt.case
+    happened = f"{attempt.took_s:.1f} s" if attempt.ok else attempt.happened
+    _show(Finding(case.id, attempt.ok, f"{case.tries}: {happened}", f"it must {case.must}"))
 
 
 async def _examine(settings: Settings) -> list[Finding]:
