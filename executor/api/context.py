@@ -61,6 +61,12 @@ class Context:
             return None
         return of_job if is_signed(self.workspaces.get(live.workspace_id).key, text) else None
 
+    def secret_read(self, token: Token, secret: str) -> None:
+        """A secret was read with this token; a job's own log shows it masked from now on."""
+        live = self.desk.live.get(token.job_id or "")
+        if live is not None:
+            live.redactor.add(secret)
+
     async def approver(self, text: str, workspace_id: str) -> str | None:
         """Who may approve in the workspace with this token; None if nobody."""
         token = await self.identify(text) if text else None

@@ -107,11 +107,13 @@ class Library:
             secret(value)
         return value
 
-    async def resource(self, workspace_id: str, path: str) -> bytes:
-        """A resource's value as JSON, with what it names resolved; raises NotStored."""
+    async def resource(
+        self, workspace_id: str, path: str, secret: Callable[[str], None] = lambda _: None
+    ) -> bytes:
+        """A resource's value as JSON, with what it names resolved, each secret told; raises NotStored."""
         value = await self._resource_value(workspace_id, path)
         try:
-            return await resolve_resource(path, value, self._sources(workspace_id, {}))
+            return await resolve_resource(path, value, self._sources(workspace_id, {}, secret))
         except Unresolved as error:
             raise NotStored(str(error)) from None
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from executor.jobs.job import now_us
 from executor.jobs.redaction import MASK
+from executor.workspace.tokens import Right, Token, sign_for_job
 from tests.service import LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -87,3 +89,26 @@ async def test_a_job_has_a_token_of_its_own_which_ends_with_it(service: LocalSer
         assert answer.status_code == 200  # whoever asks
         answer = await service.http.get("/api/w/main/jobs/list", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "route", ["variables/get_value", "variables/get", "resources/get_value_interpolated"]
+)
+async def test_a_secret_that_a_job_reads_while_it_runs_is_masked_in_its_log(
+    service: LocalService, route: str
+) -> None:
+    body = {"path": "u/admin/key", "resource_type": "db", "value": {"password": "$var:u/admin/key"}}
+    assert (await service.http.post("/api/w/main/resources/create", json=body)).status_code == 201
+    steps = ({"sleep": 0.5}, {"log": SECRET})
+    reader, other = [await service.run(*steps) for _ in range(2)]
+    await service.started(reader)
+    key = service.context.workspaces.get("main").key
+    token = Token("", "ada", Right.RUN, ("main",), expires_at=now_us() + 60_000_000, job_id=reader)
+    answer = await service.http.get(
+        f"/api/w/main/{route}/u/admin/key", headers={"Authorization": f"Bearer {sign_for_job(key, token)}"}
+    )
+    assert json.dumps(SECRET, ensure_ascii=False) in answer.text
+    await service.ended(reader)
+    await service.ended(other)
+    assert await log_of(service, reader) == MASK
+    assert await log_of(service, other) == SECRET, "it was not told, and may have made it up"

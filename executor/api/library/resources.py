@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from executor.api.body import described, read_model
-from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.context import Caller, Context, Ctx, InWorkspace, Who
 from executor.api.jobs import JSON
 from executor.api.models import Name
 from executor.errors import NotFound
@@ -132,11 +133,13 @@ async def get_value(path: str, workspace: InWorkspace, ctx: Ctx) -> Response:
 
 
 @router.get("/get_value_interpolated/{path:path}", summary="A resource's value, what it names resolved")
-async def get_value_interpolated(path: str, workspace: InWorkspace, ctx: Ctx) -> Response:
+async def get_value_interpolated(path: str, workspace: InWorkspace, ctx: Ctx, token: Who) -> Response:
     """404 if there is no resource, or a variable or resource that it names."""
     await _resource_at(path, workspace, ctx)
     try:
-        return Response(await ctx.library.resource(workspace.id, path), media_type=JSON)
+        return Response(
+            await ctx.library.resource(workspace.id, path, partial(ctx.secret_read, token)), media_type=JSON
+        )
     except NotStored as error:
         raise NotFound(
             f"path: {error}", field="path", remedy="mend the resource, or create what it names"

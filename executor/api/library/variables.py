@@ -9,12 +9,13 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from executor.api.body import decode, described, read, read_model
-from executor.api.context import Caller, Context, Ctx, InWorkspace
+from executor.api.context import Caller, Context, Ctx, InWorkspace, Who
 from executor.api.jobs import JSON
 from executor.errors import BadInput
 from executor.jobs.environment import iso
 from executor.jobs.job import now_us
 from executor.script import compact_json
+from executor.workspace.tokens import Token
 from executor.workspace.variables import Variable, not_found
 from executor.workspace.workspaces import Workspace
 
@@ -92,6 +93,7 @@ async def get(
     path: str,
     workspace: InWorkspace,
     ctx: Ctx,
+    token: Who,
     decrypt_secret: Annotated[bool, Query(description="false: a secret's value is null")] = True,
 ) -> dict[str, Any]:
     """404 if there is none."""
@@ -100,7 +102,7 @@ async def get(
     return {
         "workspace_id": workspace.id,
         "path": found.path,
-        "value": ctx.library.decrypted(found) if is_shown else None,
+        "value": _shown(found, token, ctx) if is_shown else None,
         "is_secret": found.is_secret,
         "description": found.description,
         "edited_by": found.edited_by,
@@ -110,10 +112,10 @@ async def get(
 
 
 @router.get("/get_value/{path:path}", summary="A variable's value")
-async def get_value(path: str, workspace: InWorkspace, ctx: Ctx) -> Response:
+async def get_value(path: str, workspace: InWorkspace, ctx: Ctx, token: Who) -> Response:
     """A JSON string; 404 if there is no variable."""
     found = await _variable_at(path, workspace, ctx)
-    return Response(compact_json(ctx.library.decrypted(found)), media_type=JSON)
+    return Response(compact_json(_shown(found, token, ctx)), media_type=JSON)
 
 
 @router.get("/exists/{path:path}", summary="Whether there is a variable at a path")
@@ -134,6 +136,13 @@ async def encrypt(request: Request, workspace: InWorkspace, ctx: Ctx) -> Respons
     if not isinstance(value, str):
         raise BadInput("body: a JSON string belongs here", field="body", remedy="send a text in quotes")
     return PlainTextResponse(ctx.library.encrypted(workspace.id, value))
+
+
+def _shown(variable: Variable, token: Token, ctx: Context) -> str:
+    value = ctx.library.decrypted(variable)
+    if variable.is_secret:
+        ctx.secret_read(token, value)
+    return value
 
 
 async def _variable_at(path: str, workspace: Workspace, ctx: Context) -> Variable:
