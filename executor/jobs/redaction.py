@@ -102,9 +102,12 @@ def forms(secret: str) -> Iterator[str]:
 
 def _in_base64(data: bytes) -> Iterator[str]:
     """What base64 of any text that has these bytes in it has in it: it depends on where they begin, modulo three."""
+    alone = base64.b64encode(data).decode()
+    found = {alone, alone.rstrip("=")}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + data)
-        certain = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6].decode()
-        if len(certain) >= BASE64_CHARS_MIN:
-            yield certain
-            yield certain.replace("+", "-").replace("/", "_")
+        found.add(encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6].decode())
+    for form in found:
+        if len(form) >= BASE64_CHARS_MIN:
+            yield form
+            yield form.replace("+", "-").replace("/", "_")

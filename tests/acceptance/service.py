@@ -167,6 +167,15 @@ class RealService:
         finally:
             client.close()
 
+    def container_of(self, job_id: str, timeout_s: float = 10) -> str:
+        """The name of the container that the job's script runs in, which is noted a moment after it starts."""
+        deadline = time.monotonic() + timeout_s
+        while (sandbox := self.job(job_id)["sandbox"]) is None:
+            assert time.monotonic() < deadline, f"job {job_id} runs nowhere"
+            time.sleep(0.02)
+        name: str = sandbox["container"]
+        return name
+
     def await_no_containers(self, timeout_s: float = 5) -> None:
         """Nothing may be left `timeout_s` after the last job."""
         deadline = time.monotonic() + timeout_s

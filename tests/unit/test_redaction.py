@@ -45,6 +45,12 @@ def test_usual_forms_are_masked(shown: str) -> None:
         assert form not in found
 
 
+@pytest.mark.parametrize("secret", ["hunter2-" + "x9" * n + tail for n in (1, 2) for tail in ("", "a", "bc")])
+def test_base64_of_the_secret_alone_is_masked_to_its_last_letter(secret: str) -> None:
+    encoded = base64.b64encode(secret.encode()).decode()
+    assert masked(f"key: {encoded}\n", secret) == f"key: {MASK}\n"
+
+
 @given(
     secret=secrets, before=st.text(max_size=20), after=st.text(max_size=20), cuts=st.lists(st.integers(0, 80))
 )
