@@ -17,7 +17,9 @@ from starlette.datastructures import State
 
 from executor import datadir, telemetry
 from executor.api.app import build
+from executor.api.connection import ConnectionLimits, protocol
 from executor.api.context import Check, Context
+from executor.api.rates import Rates
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared, make_slots
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
@@ -94,6 +96,11 @@ class Service:
             timeout_graceful_shutdown=int(self.settings.drain_s) + 1,
             lifespan="off",  # it would turn a wrong setting into a traceback; see Server.serve
             access_log=False,
+            http=protocol(ConnectionLimits.of(self.settings)),
+            h11_max_incomplete_event_size=self.settings.header_kb * 1024,
+            proxy_headers=self.settings.proxies is not None,
+            forwarded_allow_ips=(self.settings.proxies or "").split(),
+            server_header=False,
         )
         Server(config, self, app.state).run()
 
@@ -165,6 +172,7 @@ class Service:
                 runtimes=self.runtimes,
                 tokens=tokens,
                 audit=audit,
+                rates=Rates(settings),
                 token=self.token,
                 image_of=sandbox.image_of,
                 checks=partial(checks, sandbox, database, self.runtimes, desk),

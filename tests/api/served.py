@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from executor.api.connection import ConnectionLimits, protocol
 from tests.service import local_service
 
 
@@ -24,7 +25,15 @@ def served(folder: Path, **settings: Any) -> Iterator[str]:
 
         async def serve() -> None:
             async with local_service(folder, **settings) as service:
-                config = uvicorn.Config(service.app, lifespan="off", log_level="critical", access_log=False)
+                config = uvicorn.Config(
+                    service.app,
+                    lifespan="off",
+                    log_level="critical",
+                    access_log=False,
+                    http=protocol(ConnectionLimits.of(service.context.settings)),
+                    h11_max_incomplete_event_size=service.context.settings.header_kb * 1024,
+                    proxy_headers=False,
+                )
                 server.append(uvicorn.Server(config))
                 ready.set()
                 await server[0].serve(sockets=[listening])
