@@ -13,6 +13,7 @@ import pytest
 from executor.api.rates import KEYS_MAX, Buckets, Rates, address_of
 from executor.settings import Settings
 from executor.workspace.tokens import Right, Token
+from tests.api.served import served
 from tests.service import TOKEN, LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -155,15 +156,28 @@ async def test_signatures_are_not_guessed_at_speed(tmp_path: Path) -> None:
                 assert (await guesser.get(LIST)).status_code == 429
 
 
-async def test_who_calls_is_not_for_a_header_to_say(tmp_path: Path) -> None:
-    """X-Forwarded-For counts from the proxies that the operator has named alone: see Service.serve."""
-    async with local_service(tmp_path, wrong_tokens_per_s=1) as service:
-        async with client(service, "192.0.2.7", None) as guesser:
-            answers = [
-                (await guesser.get(LIST, headers={"X-Forwarded-For": f"10.0.0.{n}"})).status_code
-                for n in range(6)
-            ]
-        assert answers == [401] * 4 + [429] * 2
+@pytest.mark.parametrize(
+    ("proxies", "who"),
+    [
+        (None, "proxy"),
+        ("127.0.0.1", "client"),
+        ("192.0.2.0/24 127.0.0.0/8", "client"),
+        ("192.0.2.0/24", "proxy"),
+    ],
+)
+def test_who_calls_is_not_for_a_header_to_say(tmp_path: Path, proxies: str | None, who: str) -> None:
+    """X-Forwarded-For counts from the proxies that the operator has named, and of it what they have added."""
+    with served(tmp_path, wrong_tokens_per_s=1, proxies=proxies) as url, httpx.Client(base_url=url) as caller:
+        answers = [
+            caller.get(LIST, headers={"X-Forwarded-For": f"10.0.0.{number}"}).status_code
+            for number in range(6)
+        ]
+        assert answers == ([401] * 6 if who == "client" else [401] * 4 + [429] * 2)
+        forged = [
+            caller.get(LIST, headers={"X-Forwarded-For": f"10.0.1.{number}, 10.0.2.1"}).status_code
+            for number in range(6)
+        ]
+        assert forged == ([401] * 4 + [429] * 2 if who == "client" else [429] * 6)
 
 
 async def test_refusals_for_their_number_leave_no_rows(tmp_path: Path) -> None:
