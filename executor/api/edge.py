@@ -33,7 +33,12 @@ class Edge:
 
     def __init__(self, app: ASGIApp, pages: dict[str, bytes]) -> None:
         self._app = app
-        self._pages = pages
+        self._of_files = list(COMMON.items())
+        self._of_answers = list((COMMON | NOT_KEPT).items())
+        self._of_pages = {
+            path: list((COMMON | NOT_KEPT | {b"content-security-policy": policy}).items())
+            for path, policy in pages.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on."""
@@ -62,11 +67,7 @@ class Edge:
                 context.rates.leave(key)
 
     def _headers_for(self, path: str) -> list[tuple[bytes, bytes]]:
-        if path.startswith(FILES):
-            return list(COMMON.items())
-        policy = self._pages.get(path)
-        own = {} if policy is None else {b"content-security-policy": policy}
-        return list({**COMMON, **NOT_KEPT, **own}.items())
+        return self._of_files if path.startswith(FILES) else self._of_pages.get(path, self._of_answers)
 
 
 def _refusal(scope: Scope, settings: Settings) -> tuple[int, str, str] | None:
