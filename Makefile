@@ -11,7 +11,7 @@ TAKE_TURNS := $(if $(shell command -v flock 2>/dev/null),flock .make/lock)
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-all test-runtimes bench check images clean venv
+.PHONY: help setup demo serve test test-all test-runtimes bench coverage check images clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: setup ## set up, then what scripts and flow runs cost here, beside others
 
 test-runtimes: setup ## set up, then the conformance cases in real containers (RUNTIME=deno for one language)
 	@$(BIN)/python -m tests.runtimes $(RUNTIME)
+
+coverage: $(MADE) ## how much of the parsers their tests reach; needs no engine
+	@$(BIN)/python -m tests.fuzz
 
 check: $(MADE) ## formatting, lint, types, import rules; needs no engine
 	@$(BIN)/ruff format --check .

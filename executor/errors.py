@@ -8,7 +8,9 @@
     │   ├── NotFound           404
     │   ├── Conflict           409
     │   ├── TooLarge           413
-    │   └── TooManyJobs        429
+    │   ├── TooSlow            408
+    │   ├── TooManyJobs        429: the queue is full
+    │   └── TooManyRequests    429: of this token, or from this address
     ├── Unavailable            503: we are draining, or something we need is away
     │   └── NoSharedDirectory  a run's shared directory cannot be made or found
     │       └── NoRoom         the disk has no room for one now
@@ -94,6 +96,22 @@ class TooLarge(CallerError):
     """The request's body is over the limit."""
 
     status = 413
+
+
+class TooSlow(CallerError):
+    """The request's body did not come in time."""
+
+    status = 408
+
+
+class TooManyRequests(CallerError):
+    """Asked too often; `wait_s` says when asking again is right."""
+
+    status = 429
+
+    def __init__(self, detail: str, wait_s: float, *, remedy: str) -> None:
+        super().__init__(detail, remedy=remedy)
+        self.wait_s = wait_s
 
 
 class TooManyJobs(CallerError):

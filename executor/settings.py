@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +106,36 @@ class Settings(BaseSettings):
     )
     queue_max: PositiveInt = Field(10_000, description="jobs that may wait; a further one gets 429")
     request_mb: PositiveInt = Field(64, description="largest request body, in MiB")
+    header_kb: int = Field(
+        32, ge=4, le=256, description="largest request head, in KiB: path, query and headers; more get 431"
+    )
+    read_s: float = Field(
+        30,
+        ge=0.1,
+        le=600,
+        description="how long a request's head or body may take to come, in seconds; each 16 KiB that came give a "
+        "body one second more. Answers must be read as fast",
+    )
+    connections_max: PositiveInt = Field(
+        1000,
+        description="connections of clients at once, at most half of `ulimit -n`; a further one gets 503",
+    )
+    requests_per_s: PositiveFloat = Field(
+        1000, description="requests a second with one token, and at once; more get 429"
+    )
+    requests_open: PositiveInt = Field(
+        500, description="requests of one token that may wait for their answers at once; more get 429"
+    )
+    wrong_tokens_per_s: PositiveFloat = Field(
+        5,
+        description="requests a second from one address without a right token or signature, and four seconds' "
+        "worth at once; more get 429",
+    )
+    proxies: str | None = Field(
+        None,
+        description="addresses and ranges of proxies in front whose `X-Forwarded-For` says who calls: "
+        "`127.0.0.1 10.0.0.0/8`; default: nobody's",
+    )
     wait_s: PositiveFloat = Field(600, description="longest a run_wait_result request waits, in seconds")
     cancel_grace_s: PositiveFloat = Field(
         5, description="from a cancellation's signal to the kill, in seconds"
@@ -186,6 +216,13 @@ class Settings(BaseSettings):
         for address in (dns or "").split():
             ip_address(address)
         return dns
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_networks(cls, proxies: str | None) -> str | None:
+        for network in (proxies or "").split():
+            ip_network(network)
+        return proxies
 
     @property
     def reach(self) -> tuple[Reach, ...]:

@@ -22,6 +22,13 @@ jobs_submitted = Counter(
 jobs_refused = Counter(
     "executor_jobs_refused_total", "Submissions refused because the queue was full.", registry=registry
 )
+requests_refused = Counter(
+    "executor_requests_refused_total",
+    "Requests refused for their number, size or slowness: "
+    "rate, open (of a token), strangers (without one), connections, size, slow.",
+    ["why"],
+    registry=registry,
+)
 jobs_running = Gauge("executor_jobs_running", "Jobs running now.", registry=registry)
 jobs_queued = Gauge("executor_jobs_queued", "Jobs waiting now.", registry=registry)
 job_seconds = Histogram(

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import Connection, text
 from starlette.datastructures import State
 
 from executor import datadir, telemetry
 from executor.api.app import build
+from executor.api.connection import ConnectionLimits, protocol
 from executor.api.context import Check, Context
+from executor.api.rates import Rates
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared, make_slots
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
@@ -85,17 +88,7 @@ class Service:
         Raises ExecutorError when it cannot start.
         """
         app = build(self.running)
-        config = uvicorn.Config(
-            app,
-            host=self.settings.host,
-            port=self.settings.port,
-            log_level="warning",
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(self.settings.drain_s) + 1,
-            lifespan="off",  # it would turn a wrong setting into a traceback; see Server.serve
-            access_log=False,
-        )
-        Server(config, self, app.state).run()
+        Server(http_config(app, self.settings), self, app.state).run()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Context]:
@@ -165,6 +158,7 @@ class Service:
                 runtimes=self.runtimes,
                 tokens=tokens,
                 audit=audit,
+                rates=Rates(settings),
                 token=self.token,
                 image_of=sandbox.image_of,
                 checks=partial(checks, sandbox, database, self.runtimes, desk),
@@ -238,6 +232,25 @@ class Service:
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
+
+
+def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the service is served."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.drain_s) + 1,
+        lifespan="off",  # it would turn a wrong setting into a traceback; see Server.serve
+        access_log=False,
+        http=protocol(ConnectionLimits.of(settings)),
+        h11_max_incomplete_event_size=settings.header_kb * 1024,
+        proxy_headers=settings.proxies is not None,
+        forwarded_allow_ips=(settings.proxies or "").split(),
+        server_header=False,
+    )
 
 
 class Server(uvicorn.Server):

@@ -88,7 +88,13 @@ async def local_service(
         holder = HolderParts(lambda: "image-of-holder", lambda _: Surroundings())
         return Parts(used, lambda runtime: f"image-of-{runtime.name}", holder=holder)
 
-    chosen: dict[str, Any] = {"drain_s": 0.2, "cancel_grace_s": 0.05, "pool_max": 0, **settings}
+    chosen: dict[str, Any] = {
+        "drain_s": 0.2,
+        "cancel_grace_s": 0.05,
+        "pool_max": 0,
+        "wrong_tokens_per_s": 1e6,
+        **settings,
+    }
     service = Service.of(Settings(data_dir=folder, token=TOKEN, **chosen))
     service.make_parts = parts
     app = build(service.running)

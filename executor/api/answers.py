@@ -14,7 +14,20 @@ SHAPING = b'"windmill_'
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?")
 BODILESS = {204, 304}  # a server that sent a body after these would break the connection
-NOT_THEIRS = {"content-length", "transfer-encoding", "connection", "content-type"}
+FRAMING = {"content-length", "transfer-encoding", "connection", "content-type", "upgrade", "trailer"}
+OF_THE_ORIGIN = {
+    "alt-svc",
+    "clear-site-data",
+    "content-security-policy",
+    "referrer-policy",
+    "service-worker-allowed",
+    "set-cookie",
+    "strict-transport-security",
+    "x-content-type-options",
+    "x-frame-options",
+}
+"""What would reach beyond the answer: to the other pages, cookies and scripts of this address."""
+NOT_THEIRS = FRAMING | OF_THE_ORIGIN
 
 
 def answer(done: Completed | Early) -> Response:
@@ -53,7 +66,7 @@ def _shaped(result: dict[str, Any], raw: bytes) -> Response:
 
 
 def _is_header(name: str, value: Any) -> bool:
-    """A header that may be sent: well-formed (RFC 9110), and none that frames the message."""
+    """A header that may be sent: well-formed (RFC 9110), and none that is not a script's to send."""
     return (
         bool(HEADER_NAME.fullmatch(name))
         and name.lower() not in NOT_THEIRS

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi_offline import FastAPIOffline
 
 from executor import __version__
@@ -15,6 +16,7 @@ from executor.api import (
     auditing,
     cancel,
     deployed,
+    edge,
     flows,
     instance,
     jobs,
@@ -70,6 +72,7 @@ def build(service: Service) -> FastAPI:
     )
     app.state.rights = by_endpoint()
     app.add_middleware(auditing.Auditing)
+    app.add_middleware(edge.Edge, pages=_policies(app))
     problems.install(app)
     app.include_router(instance.open_router, tags=["instance"])
     app.include_router(approve.router)
@@ -96,6 +99,21 @@ def build(service: Service) -> FastAPI:
     api.include_router(in_workspace)
     app.include_router(api)
     return app
+
+
+def _policies(app: FastAPI) -> dict[str, bytes]:
+    """What the pages of the documentation may do; each is rendered once, for the hash of its script."""
+    files = edge.FILES.rstrip("/")
+    swagger = get_swagger_ui_html(
+        openapi_url=str(app.openapi_url),
+        title=f"{app.title} - Swagger UI",
+        oauth2_redirect_url=app.swagger_ui_oauth2_redirect_url,
+        swagger_js_url=f"{files}/swagger-ui-bundle.js",
+        swagger_css_url=f"{files}/swagger-ui.css",
+        swagger_favicon_url=f"{files}/favicon.png",
+        swagger_ui_parameters=app.swagger_ui_parameters,
+    )
+    return {"/docs": edge.policy_of_page(bytes(swagger.body)), "/redoc": edge.policy_of_page(b"")}
 
 
 def _with_context(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from executor.api.body import decode, read
-from executor.api.context import Caller, Ctx, InWorkspace, MaybeCaller
+from executor.api.context import Caller, Ctx, InWorkspace, MaybeCaller, client_of
 from executor.api.gates import Gate, Link, gate_of, send, waiting_job
 from executor.api.jobs import JSON
 from executor.api.models import job_members
@@ -60,9 +60,9 @@ class Called:
     approver: str | None
 
 
-async def called(workspace: str, link: SignedLink, user: MaybeCaller, ctx: Ctx) -> Called:
+async def called(workspace: str, link: SignedLink, user: MaybeCaller, ctx: Ctx, request: Request) -> Called:
     """Check the signature, find the gate, and ask for a token where the gate wants one."""
-    gate = await gate_of(ctx, link.opened(ctx, workspace), link.job)
+    gate = await gate_of(ctx, link.opened(ctx, workspace, client_of(request)), link.job)
     gate.admit(user)
     by = user if gate.suspend.user_auth_required else None
     return Called(link, gate, link.approver or by)

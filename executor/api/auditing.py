@@ -15,7 +15,7 @@ from executor.workspace.audit import CHARS_MAX, Act
 from executor.workspace.tokens import Token
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-FORBIDDEN = 403
+FORBIDDEN, TOO_MANY = 403, 429
 RUNS = ("/jobs/run/", "/jobs/run_wait_result/", "/jobs/restart/")
 """What is submitted there is on the jobs, with its creator."""
 PER_PAGE_MAX = 1000
@@ -55,8 +55,8 @@ def _note(scope: Scope, status: int) -> None:
     if token is None:
         return  # nobody we know: it is in the metrics
     is_change = scope["method"] not in SAFE and not any(run in scope["path"] for run in RUNS)
-    if not is_change and status != FORBIDDEN:
-        return
+    if status == TOO_MANY or (not is_change and status != FORBIDDEN):
+        return  # refusals for their number are in the metrics: rows would be what a flood is after
     context: Context = scope["app"].state.context
     endpoint = scope["endpoint"]
     act = Act(

@@ -10,15 +10,20 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
+from executor import telemetry
 from executor.api.bigargs import BIG_BYTES, BigArgs, cut_out
 from executor.api.problems import first_error
-from executor.errors import BadInput, TooLarge
+from executor.errors import BadInput, TooLarge, TooSlow
 
 M = TypeVar("M", bound=BaseModel)
 
 
+BYTES_PER_S_MIN = 16 * 1024
+"""What comes or is taken slower than this counts as standing still."""
+
+
 async def read(request: Request, limit_mb: int) -> bytes:
-    """The request's body; raises TooLarge before more than the limit is held."""
+    """The request's body; raises TooLarge before more than the limit is held, TooSlow."""
     return bytes(await _collected(request, limit_mb))
 
 
@@ -31,11 +36,22 @@ async def _collected(request: Request, limit_mb: int) -> bytearray:
     if length.isdecimal() and int(length) > limit:
         raise too_large
     body = bytearray()
+    read_s = request.app.state.context.settings.read_s
+    begun = asyncio.get_running_loop().time()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        async with asyncio.timeout(read_s) as clock:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+                clock.reschedule(begun + read_s + len(body) / BYTES_PER_S_MIN)
+    except TimeoutError:
+        telemetry.requests_refused.labels("slow").inc()
+        raise TooSlow(
+            f"body: {len(body)} bytes came within {read_s:g} s and what these may take",
+            field="body",
+            remedy="send it faster, or raise EXECUTOR_READ_S",
+        ) from None
     except ClientDisconnect:  # nobody will read this, but it is no bug of ours
         raise BadInput("body: the client left before it was sent", field="body") from None
     return body

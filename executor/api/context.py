@@ -11,6 +11,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from executor.api.problems import shown
+from executor.api.rates import Rates
 from executor.errors import Forbidden, Unauthorized
 from executor.jobs.desk import Desk
 from executor.jobs.job import now_us
@@ -45,6 +46,7 @@ class Context:
     runtimes: Runtimes
     tokens: Tokens
     audit: Audit
+    rates: Rates
     token: str
     image_of: Callable[[Runtime], Awaitable[str]]
     checks: Callable[[], Awaitable[list[Check]]]
@@ -67,10 +69,18 @@ class Context:
         if live is not None:
             live.redactor.add(secret)
 
-    async def approver(self, text: str, workspace_id: str) -> str | None:
-        """Who may approve in the workspace with this token; None if nobody."""
-        token = await self.identify(text) if text else None
-        if token is None or not token.right.includes(Right.RUN) or not token.holds_in(workspace_id):
+    async def approver(self, text: str, workspace_id: str, client: str) -> str | None:
+        """Who may approve in the workspace with this token; None if nobody.
+
+        Raises TooManyRequests when too many wrong ones came from the address `client`.
+        """
+        if not text:
+            return None
+        if (token := await self.identify(text)) is None:
+            self.rates.wrong(client)
+            return None
+        self.rates.right(client, token.prefix)
+        if not token.right.includes(Right.RUN) or not token.holds_in(workspace_id):
             return None
         return token.user
 
@@ -95,6 +105,8 @@ async def who(request: Request, ctx: Ctx, _: Bearer = None) -> Token:
     Raises Unauthorized, and Forbidden where a route needs a right that the token does not give.
     """
     token = request.state.token = await _identified(request, ctx)
+    if not hasattr(request.state, "entered"):  # FastAPI may ask more than once
+        request.state.entered = ctx.rates.enter(token, client_of(request))
     rights: Mapping[object, Right] = request.app.state.rights
     needed = rights.get(request.scope["endpoint"], Right.ADMIN)
     if not token.right.includes(needed):
@@ -104,6 +116,11 @@ async def who(request: Request, ctx: Ctx, _: Bearer = None) -> Token:
             remedy=f"use a token with the right `{needed}`",
         )
     return token
+
+
+def client_of(request: Request) -> str:
+    """The address of who calls; empty where it has none."""
+    return request.client.host if request.client else ""
 
 
 def _text(request: Request) -> str:
@@ -116,10 +133,12 @@ def _text(request: Request) -> str:
 async def _identified(request: Request, ctx: Context) -> Token:
     text = _text(request)
     if not text:
+        ctx.rates.wrong(client_of(request))
         raise Unauthorized(
             "no token given", field="Authorization", remedy="send `Authorization: Bearer TOKEN`"
         )
     if (token := await ctx.identify(text)) is None:
+        ctx.rates.wrong(client_of(request))
         raise Unauthorized(
             "the token is not known, or over",
             field="Authorization",
@@ -155,7 +174,7 @@ OfInstance = Annotated[Token, Depends(of_instance)]
 
 async def maybe_caller(workspace: str, request: Request, ctx: Ctx) -> str | None:
     """Who calls; None for somebody without a token that may run things in the workspace."""
-    return await ctx.approver(_text(request), workspace)
+    return await ctx.approver(_text(request), workspace, client_of(request))
 
 
 MaybeCaller = Annotated[str | None, Depends(maybe_caller)]

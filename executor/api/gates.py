@@ -39,17 +39,22 @@ class Link:
     signature: str
     approver: str | None
 
-    def opened(self, ctx: Context, workspace_id: str) -> Workspace:
-        """The workspace whose key signed it; raises Unauthorized, for an unknown workspace too."""
+    def opened(self, ctx: Context, workspace_id: str, client: str) -> Workspace:
+        """The workspace whose key signed it; raises Unauthorized, for an unknown workspace too.
+
+        A wrong one counts as a wrong token from the address `client`: raises TooManyRequests.
+        """
         try:
             workspace = ctx.workspaces.get(workspace_id)
         except NotFound:
             workspace = None
         parts = (self.job, self.resume_id, self.approver)
         if workspace is None or not is_signed(self.signature, workspace.key, *parts):
+            ctx.rates.wrong(client)
             raise Unauthorized(
                 INVALID, field="signature", remedy="use the whole URL as it was given, `approver` included"
             )
+        ctx.rates.right(client, self.signature)
         return workspace
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +12,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from executor import telemetry
-from executor.errors import CallerError, EngineError, Unauthorized, Unavailable
+from executor.errors import CallerError, EngineError, TooManyRequests, Unauthorized, Unavailable
 from executor.script import compact_json
 
 VALUE_CHARS_MAX = 200
 TEXT_CHARS_MAX = 1000
 RETRY_AFTER_S = "5"
+OUTERMOST = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 DESCRIBED: dict[int | str, dict[str, Any]] = {
@@ -86,7 +93,10 @@ def install(app: FastAPI) -> None:
     async def _caller(_: Request, error: CallerError) -> Response:
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
         if error.status == 429:
-            headers["Retry-After"] = RETRY_AFTER_S
+            wait_s = error.wait_s if isinstance(error, TooManyRequests) else float(RETRY_AFTER_S)
+            headers["Retry-After"] = str(math.ceil(wait_s))
+        if error.status == 408:
+            headers["Connection"] = "close"
         return problem(error.status, error.detail, headers, field=error.field, remedy=error.remedy)
 
     @app.exception_handler(RequestValidationError)
@@ -106,4 +116,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> Response:
         telemetry.log.error("BUG: a request failed", path=request.url.path, exc_info=error)
-        return problem(500, "BUG: the service failed; its log has the trace. Please report it.")
+        detail = "BUG: the service failed; its log has the trace. Please report it."
+        return problem(500, detail, OUTERMOST)  # no middleware sees this answer

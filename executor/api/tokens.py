@@ -101,10 +101,10 @@ def _micros(moment: datetime) -> int:
 async def list_all(
     ctx: Ctx, by: Who, all_users: Annotated[bool, Query(description="an administrator's: of all")] = True
 ) -> list[dict[str, Any]]:
-    """The caller's own, or all for an administrator of the instance; never their texts."""
+    """The caller's own that allow no more than this one; all for an administrator of the instance."""
     is_admin = by.right is Right.ADMIN and by.workspaces is None
     found = ctx.tokens.list(None if is_admin and all_users else by.user)
-    return [_shown(token) for token in found]
+    return [_shown(token) for token in found if by.covers(token)]  # never their texts
 
 
 def _shown(token: Token) -> dict[str, Any]:
@@ -125,7 +125,6 @@ def _shown(token: Token) -> dict[str, Any]:
 
 @router.delete("/delete/{token_prefix}", response_class=PlainTextResponse, summary="End a token")
 async def delete(token_prefix: str, ctx: Ctx, by: Who) -> Response:
-    """At once. 404 for one that is not the caller's, unless that is an administrator of the instance."""
-    is_admin = by.right is Right.ADMIN and by.workspaces is None
-    await ctx.tokens.delete(token_prefix, None if is_admin else by.user)
+    """At once. 404 for one that `list` does not show."""
+    await ctx.tokens.delete(token_prefix, by)
     return PlainTextResponse(f"deleted {token_prefix}")

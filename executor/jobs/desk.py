@@ -155,7 +155,8 @@ class Desk:
     async def set_progress(self, job: Job, percent: int) -> None:
         """Store how far a job's script says it is, in percent, and show it in its flow's status."""
         await self.database.write(gates.set_progress, job.id, percent)
-        flow = self.flow_statuses.get(job.parent_job or "")
+        # Of a job that is no step its client chose the parent, which may be anybody's.
+        flow = self.flow_statuses.get(job.parent_job or "") if job.run_id else None
         if flow is not None:
             flow.note_progress(job.id, percent)
             self.changed(job.parent_job or "")

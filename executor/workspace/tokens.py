@@ -68,6 +68,14 @@ class Token:
         """Whether it is for this workspace too."""
         return self.workspaces is None or workspace_id in self.workspaces
 
+    def covers(self, other: Token) -> bool:
+        """Whether whoever has it may do all that the other one allows: the same user's, nowhere else, no more."""
+        where = self.workspaces is None or (
+            other.workspaces is not None and set(other.workspaces) <= set(self.workspaces)
+        )
+        is_instance_s = self.right is Right.ADMIN and self.workspaces is None
+        return is_instance_s or (self.user == other.user and where and self.right.includes(other.right))
+
 
 class Tokens:
     """The instance's tokens, cached: every request asks for one."""
@@ -107,10 +115,10 @@ class Tokens:
         found = (token for token in self._by_hash.values() if user in (None, token.user))
         return sorted(found, key=lambda token: (token.created_at, token.prefix))
 
-    async def delete(self, prefix: str, user: str | None = None) -> Token:
-        """End a token, at once; raises NotFound, also for one of another user than the one named."""
+    async def delete(self, prefix: str, by: Token) -> Token:
+        """End a token, at once; raises NotFound, also for one that `by` does not cover."""
         for hashed, token in self._by_hash.items():
-            if token.prefix == prefix and user in (None, token.user):
+            if token.prefix == prefix and by.covers(token):
                 await self._database.write(_delete, hashed)
                 return self._by_hash.pop(hashed)
         raise NotFound(f"no token begins with {prefix!r}", field="token_prefix")

@@ -1,4 +1,4 @@
-"""The service on a real socket, in a thread of this process, on the fake engine."""
+"""The service on a real socket, as it is served, in a thread of this process, on the fake engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from executor.wiring import http_config
 from tests.service import local_service
 
 
@@ -24,7 +25,7 @@ def served(folder: Path, **settings: Any) -> Iterator[str]:
 
         async def serve() -> None:
             async with local_service(folder, **settings) as service:
-                config = uvicorn.Config(service.app, lifespan="off", log_level="critical", access_log=False)
+                config = http_config(service.app, service.context.settings)
                 server.append(uvicorn.Server(config))
                 ready.set()
                 await server[0].serve(sockets=[listening])

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executor.api.answers import OF_THE_ORIGIN
+from executor.api.edge import COMMON, NOT_KEPT
 from tests.api.served import served
 from tests.service import TOKEN, local_service
 
@@ -66,6 +68,7 @@ def test_no_header_breaks_the_answer(
         "server",
         "content-length",
         "content-type",
+        *(name.decode() for name in {**COMMON, **NOT_KEPT}),
         *map(str.lower, headers),
     }
 
@@ -76,6 +79,19 @@ def test_headers_that_frame_the_message_are_not_the_script_s(client: httpx.Clien
     response = answer(client, {"windmill_headers": evil, "result": "whole"})
     assert (response.json(), response.headers["x-fine"]) == ("whole", "yes")
     assert response.headers["content-length"] == str(len('"whole"'))
+
+
+def test_a_page_of_a_script_is_shut_off_from_everything_else(client: httpx.Client) -> None:
+    """HTML from a script runs nothing and is of no origin; headers for the whole address are not its to send."""
+    evil = dict.fromkeys(OF_THE_ORIGIN, "x") | {"Set-Cookie": "token=mine", "Location": "/x"}
+    asked = {"windmill_content_type": "text/html", "windmill_headers": evil, "result": "<script>1</script>"}
+    response = answer(client, asked)
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.text == "<script>1</script>"
+    assert response.headers["content-security-policy"] == COMMON[b"content-security-policy"].decode()
+    assert "sandbox" in response.headers["content-security-policy"]
+    assert response.headers["location"] == "/x"
+    assert not {name for name, value in response.headers.items() if value in ("x", "token=mine")}
 
 
 @pytest.mark.anyio

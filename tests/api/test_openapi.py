@@ -131,9 +131,22 @@ def aim(case: schemathesis.Case[Any], service: Served) -> None:
 
 
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_no_request_breaks_the_service(case: schemathesis.Case[Any], service: Served) -> None:
     """Every answer is one that the description has; no 5xx but a script's own failure or `wait_s` running out."""
+    check(case, service)
+
+
+@pytest.mark.long
+@schema.parametrize()
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_random_request_breaks_the_service(case: schemathesis.Case[Any], service: Served) -> None:
+    """The same, with other requests each time."""
+    check(case, service)
+
+
+def check(case: schemathesis.Case[Any], service: Served) -> None:
+    """Send it; no answer within 20 seconds is a failure, as is one that the description has not."""
     aim(case, service)
     response = case.call(service.url, headers=AUTH, timeout=20)
     case.validate_response(response, checks=AS_DESCRIBED)

@@ -98,7 +98,7 @@ async def test_every_job_knows_the_run_it_belongs_to(approvals: Approvals) -> No
 
 async def test_progress_is_as_the_script_says(approvals: Approvals) -> None:
     """Null at first, it may go down; the flow's status has it from 0 to 99, and only while the step runs."""
-    run = await approvals.start(script("a", {"sleep": 0.6}, {"result": 1}))
+    run = await approvals.start(script("a", {"sleep": 3}, {"result": 1}))
     job = await approvals.job_of(run, "a")
     assert (await approvals.service.get(f"job_metrics/get_progress/{job}")).json() is None
     for percent, shown in ((50, 50), (20, 20), (100, 99), (-5, 0)):

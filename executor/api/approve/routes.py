@@ -12,9 +12,9 @@ from executor.api.approve.form import payload_of
 from executor.api.approve.html import HEADERS
 from executor.api.approve.page import Asked, Filled, notice, show, sign_in
 from executor.api.body import read
-from executor.api.context import Context, Ctx, MaybeCaller
+from executor.api.context import Context, Ctx, MaybeCaller, client_of
 from executor.api.gates import Gate, Link, gate_of, send
-from executor.errors import CallerError, Conflict, NotFound, Unauthorized
+from executor.errors import CallerError, Conflict, NotFound, TooManyRequests, Unauthorized
 from executor.script import compact_json
 from executor.workspace.signatures import RESUME_ID_MAX
 
@@ -31,13 +31,14 @@ async def page(
     job: str,
     resume_id: str,
     signature: str,
+    request: Request,
     ctx: Ctx,
     user: MaybeCaller,
     approver: str | None = None,
 ) -> Response:
     """The gate's form, or what has become of it."""
     try:
-        link, gate = await _opened(ctx, workspace, job, resume_id, signature, approver)
+        link, gate = await _opened(ctx, client_of(request), workspace, job, resume_id, signature, approver)
     except CallerError as error:
         return _refusal(error)
     if gate.suspend.user_auth_required and user is None:
@@ -58,12 +59,12 @@ async def submit(
 ) -> Response:
     """Take the form: send the event, and lead back to the page, which then says what has become of it."""
     try:
-        link, gate = await _opened(ctx, workspace, job, resume_id, signature, approver)
+        link, gate = await _opened(ctx, client_of(request), workspace, job, resume_id, signature, approver)
         posted = _inputs(await read(request, FORM_MB))
     except CallerError as error:
         return _refusal(error)
     if gate.suspend.user_auth_required and user is None:
-        return await _signed_in(ctx, workspace, link, gate, posted)
+        return await _signed_in(ctx, client_of(request), workspace, link, gate, posted)
     action = (posted.get("action") or [""])[0]
     if action not in ("resume", "cancel"):
         return _back(link)
@@ -79,11 +80,11 @@ async def submit(
 
 
 async def _opened(
-    ctx: Context, workspace: str, job: str, resume_id: str, signature: str, approver: str | None
+    ctx: Context, client: str, workspace: str, job: str, resume_id: str, signature: str, approver: str | None
 ) -> tuple[Link, Gate]:
     """The link and its gate; raises Unauthorized for one that we did not sign, NotFound for no gate."""
     link = _link(job, resume_id, signature, approver)
-    return link, await gate_of(ctx, link.opened(ctx, workspace), link.job)
+    return link, await gate_of(ctx, link.opened(ctx, workspace, client), link.job)
 
 
 def _link(job: str, resume_id: str, signature: str, approver: str | None) -> Link:
@@ -118,12 +119,16 @@ def _inputs(body: bytes) -> dict[str, list[str]]:
 
 
 async def _signed_in(
-    ctx: Context, workspace: str, link: Link, gate: Gate, posted: dict[str, list[str]]
+    ctx: Context, client: str, workspace: str, link: Link, gate: Gate, posted: dict[str, list[str]]
 ) -> Response:
     """Keep a right token in a cookie for these pages alone, until the browser is closed."""
     token = (posted.get("token") or [""])[0]
     is_sendable = token.isascii() and token.isprintable()  # as a header must be
-    if not is_sendable or await ctx.approver(token, workspace) is None:
+    try:
+        user = await ctx.approver(token, workspace, client) if is_sendable else None
+    except TooManyRequests as error:
+        return _refusal(error)
+    if user is None:
         return sign_in(gate, is_wrong=True)
     base = urlsplit(ctx.settings.resolved_base_url())
     response = _back(link)
