@@ -117,17 +117,17 @@ class Settings(BaseSettings):
         "body one second more. Answers must be read as fast",
     )
     connections_max: PositiveInt = Field(
-        1000,
+        4000,
         description="connections of clients at once, at most half of `ulimit -n`; a further one gets 503",
     )
     requests_per_s: PositiveFloat = Field(
         1000, description="requests a second with one token, and at once; more get 429"
     )
     requests_open: PositiveInt = Field(
-        500, description="requests of one token that may wait for their answers at once; more get 429"
+        2000, description="requests of one token that may wait for their answers at once; more get 429"
     )
     wrong_tokens_per_s: PositiveFloat = Field(
-        5,
+        25,
         description="requests a second from one address without a right token or signature, and four seconds' "
         "worth at once; more get 429",
     )
