@@ -19,7 +19,7 @@ from typing import Any
 from executor.debian import find_program
 from executor.errors import EngineError
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
-from executor.sandbox.hardening import JOB_UID, MIB
+from executor.sandbox.hardening import JOB_UID, MASKED, MIB, READ_ONLY
 from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.oci.engine import OciEngine
 from executor.sandbox.oci.spawn import Runtime
@@ -172,7 +172,9 @@ def _spec(name: str, image: str) -> ContainerSpec:
         open_files=64,
         file_bytes=MIB,
         core_bytes=0,
-        shm_bytes=MIB,
+        queue_bytes=0,
+        locked_bytes=0,
+        terminals=1,
         tmpfs=(Tmpfs("/tmp", MIB, 64), Tmpfs("/job", MIB, 64)),
         network="none",
         ipc="private",
@@ -180,7 +182,9 @@ def _spec(name: str, image: str) -> ContainerSpec:
         no_new_privileges=True,
         read_only_root=True,
         log_driver="none",
-        seccomp="engine-default",
+        seccomp="own",
+        masked=MASKED,
+        read_only=READ_ONLY,
     )
     labels = {LABEL: INSTANCE, LABEL_ROLE: "probe", LABEL_WORKER: str(os.getpid())}
     return ContainerSpec(name, image, hardening, labels, entrypoint=("/bin/sh", "-c", SCRIPT))

@@ -1,15 +1,17 @@
-"""The system calls that no container of the oci engine may make, as an OCI seccomp profile.
+"""The system calls that no container may make, on either engine: one seccomp profile. Pure.
 
 It refuses what Docker's default profile refuses, by name instead of by omission, which makes it a
-tenth as long: a long one costs each container some milliseconds. Calls that the kernel refuses
+tenth as long: a long one costs each container some milliseconds. Docker reads the same JSON as an OCI runtime. Calls that the kernel refuses
 without capabilities anyway are in it too, so that mistakes in their code cannot be reached. Beyond
 Docker's: other processes' memory, io_uring, and sockets that no network namespace confines.
-jobinit filters again, on every engine.
+jobinit filters again.
 """
 
 from __future__ import annotations
 
+import json
 import platform
+from functools import cache
 from typing import Any
 
 EPERM, ENOSYS = 1, 38
@@ -44,6 +46,13 @@ REFUSED = (
     # a second door to most of the above
     "io_uring_setup", "io_uring_enter", "io_uring_register",
 )  # fmt: skip
+
+
+@cache
+def text() -> str | None:
+    """The profile as JSON, as Docker takes it; None as for `profile`."""
+    known = profile()
+    return None if known is None else json.dumps(known)
 
 
 def profile() -> dict[str, Any] | None:
