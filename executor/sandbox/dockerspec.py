@@ -68,6 +68,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
         ],
         log_config={"Type": hard.log_driver},
         mounts=mounts,
+        runtime=spec.runtime_class,
     )
     # The SDK has no words for these.
     config.update(MaskedPaths=list(hard.masked), ReadonlyPaths=list(hard.read_only))

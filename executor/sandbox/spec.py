@@ -92,6 +92,7 @@ class ContainerSpec:
     slot: bool = False  # whether /shared is to be a slot (`executor.sandbox.slots`), made with its name
     environment: Mapping[str, str] = field(default_factory=dict)  # over the image's own
     folder: str | None = None  # where PID 1 starts; None: the image's own
+    runtime_class: str | None = None  # the OCI runtime it must have; None: the engine's choice
 
 
 @dataclass(frozen=True)

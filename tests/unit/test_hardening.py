@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
-from executor.sandbox.dockerspec import container_config, host_config
 from executor.sandbox import seccomp
+from executor.sandbox.dockerspec import container_config, host_config
 from executor.sandbox.hardening import (
     JOB_UID,
     MASKED,

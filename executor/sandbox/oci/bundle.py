@@ -19,11 +19,11 @@ UMASK = 0o022
 PERIOD_US = 100_000
 DEV_BYTES = 64 * 1024
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-TERMINALS = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+TERMINALS = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
 QUIET = ("nosuid", "noexec", "nodev")
 CGROUPS = "/sys/fs/cgroup"
-SYSCTL = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-"""Docker's, for a network namespace of the container's own."""
+NOBODY_S = 2_000_000_000
+"""The host's number for a container's root: one that owns nothing, and that distributions leave alone."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Surroundings:
     network: str | None = None
     """A path of the network namespace to join; None: an empty one of its own."""
     apparmor: str | None = None
+    maps_users: bool = False
+    """Whether the container gets a user namespace of its own; never one that joins a network."""
 
 
 def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundings) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundin
             # Else nothing that is mounted later would be seen through a bind that follows the host.
             "rootfsPropagation": "rslave",
             "namespaces": _namespaces(around),
-            "sysctl": SYSCTL if around.network is None else {},
+            **_users(hard, around),
+            "sysctl": _sysctl(hard) if around.network is None else {},
             "cgroupsPath": around.cgroup,
             "resources": _resources(hard, around),
             "maskedPaths": list(hard.masked),
@@ -160,7 +163,35 @@ def _bind(bind: Bind) -> dict[str, Any]:
 
 def _namespaces(around: Surroundings) -> list[dict[str, str]]:
     network = {"type": "network"} if around.network is None else {"type": "network", "path": around.network}
-    return [network, *({"type": kind} for kind in ("mount", "uts", "pid", "ipc"))]
+    kinds = ("mount", "uts", "pid", "ipc", *(("user",) if _maps_users(around) else ()))
+    return [network, *({"type": kind} for kind in kinds)]
+
+
+def _maps_users(around: Surroundings) -> bool:
+    """Who is not root over a network may not mount its /sys; the host's would be shown instead."""
+    return around.maps_users and around.network is None
+
+
+def _users(hard: Hardening, around: Surroundings) -> dict[str, Any]:
+    """The job's user is the same outside, where directories are shared; root is nobody, and no other user exists."""
+    if not _maps_users(around):
+        return {}
+
+    def mapping(own: int) -> list[dict[str, int]]:
+        return [
+            {"containerID": 0, "hostID": NOBODY_S, "size": 1},
+            {"containerID": own, "hostID": own, "size": 1},
+        ]
+
+    return {"uidMappings": mapping(hard.uid), "gidMappings": mapping(hard.gid)}
+
+
+def _sysctl(hard: Hardening) -> dict[str, str]:
+    """Docker's, for a network namespace of the container's own; `ping` is for the one group there is."""
+    return {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": f"{hard.gid} {hard.gid}",
+    }
 
 
 def _resources(hard: Hardening, around: Surroundings) -> dict[str, Any]:
