@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any
 
 EPERM, ENOSYS = 1, 38
-CLONE_NEWUSER = 0x10000000
+CLONE_NEW = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+"""clone's flags for namespaces: mnt, cgroup, uts, ipc, user, pid, net."""
 AF_ALG, AF_VSOCK = 38, 40
 ASKS_ONLY = 0xFFFFFFFF
 """The argument with which personality() changes nothing."""
@@ -65,7 +66,7 @@ def profile() -> dict[str, Any] | None:
         "architectures": [architecture],
         "syscalls": [
             _refuse(REFUSED),
-            _refuse(["clone"], _argument(0, "SCMP_CMP_MASKED_EQ", CLONE_NEWUSER, CLONE_NEWUSER)),
+            *(_refuse(["clone"], _argument(0, "SCMP_CMP_MASKED_EQ", flag, flag)) for flag in CLONE_NEW),
             # Its flags lie in memory, where a filter cannot look; libraries then use clone.
             _refuse(["clone3"], errno=ENOSYS),
             _refuse(["personality"], _argument(0, "SCMP_CMP_NE", ASKS_ONLY)),
