@@ -15,6 +15,10 @@ NETWORKS_MAX = 256
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+RuntimeClass = Literal["runc", "crun", "runsc"]
+"""The OCI runtimes that a policy may name; whether the host has one is for the engines to find out."""
+
+
 class Network(BaseModel):
     """An address range that jobs with egress may reach, and on which TCP ports (none given: all)."""
 
@@ -52,7 +56,7 @@ class Policy(BaseModel):
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None
     validate_args: bool = True
-    runtime_class: Literal["runc", "crun", "runsc"] | None = None
+    runtime_class: RuntimeClass | None = None
 
 
 def check_policy(policy: Policy, bounds: LimitBounds) -> None:
