@@ -94,7 +94,13 @@ def docker_parts(settings: Settings, runtimes: Runtimes) -> Parts:
     holders = HolderParts(partial(image_tag, HOLDER), look, settings.network_ipv6)
     docker = DockerEngine(threads=settings.concurrency + 4, registry_config=settings.registry_config)
     smallest = runtimes.find(PROBE_LANGUAGE) or next(iter(runtimes))
-    engine = Engines(docker, settings.engine, partial(image_tag, smallest), datadir.roots(settings))
+    engine = Engines(
+        docker,
+        settings.engine,
+        partial(image_tag, smallest),
+        datadir.roots(settings),
+        user_namespaces=settings.user_namespaces,
+    )
     return Parts(
         engine,
         image_tag,

@@ -95,6 +95,10 @@ class Settings(BaseSettings):
         description="what makes the containers of our own images: `oci` calls crun or runc directly, `docker` the "
         "Docker engine, `auto` takes oci where it works; other images always run on docker",
     )
+    user_namespaces: bool = Field(
+        True,
+        description="give containers of the oci engine that join no network user namespaces of their own, where that works",
+    )
     concurrency: PositiveInt = Field(
         max(4, 2 * (os.cpu_count() or 1)), description="containers that may run at once"
     )

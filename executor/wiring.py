@@ -128,6 +128,7 @@ class Service:
                 settings, parts, datadir.shared(settings), datadir.instance(settings)
             )
             await shared.sweep(partial(database.read, runs.is_unfinished))
+            workspaces.unfit = parts.engine.unfit
             if (egress := sandbox.egress) is not None:
                 workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
             worker = self.worker = self._worker(desk, sandbox, workspaces, library, shared)
@@ -184,6 +185,7 @@ class Service:
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,
+            runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
             token_of=partial(token_of, workspaces),

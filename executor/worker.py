@@ -61,6 +61,7 @@ class Worker:
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
         workspace_images: Callable[[str], tuple[str, ...] | None],
+        runtime_class: Callable[[str], str | None],
         default_timeout_s: Callable[[str], float],
         resolve: Resolve,
         token_of: Callable[[Job], str],
@@ -74,6 +75,7 @@ class Worker:
         self._base_url = base_url
         self._workspace_reach = workspace_reach
         self._workspace_images = workspace_images
+        self._runtime_class = runtime_class
         self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
@@ -282,6 +284,7 @@ class Worker:
             workspace=job.workspace_id,
             reach=self._workspace_reach(job.workspace_id),
             images=self._workspace_images(job.workspace_id),
+            runtime_class=self._runtime_class(job.workspace_id),
         )
         try:
             outcome = await self._run_order(job, order)

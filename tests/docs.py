@@ -9,10 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from executor.runtimes import scan
+from executor.sandbox import seccomp
+from executor.sandbox.hardening import harden
+from executor.sandbox.oci.bundle import NOBODY_S
+from executor.script import resolve_limits
 from executor.settings import LimitBounds, Settings
 from tests.runtimes.cases import common
 
 ROOT = Path(__file__).parent.parent
+SAME = "the same"
 VARYING = {"concurrency": "twice the host's cores, at least 4"}
 """Defaults that depend on the host, and are told in words."""
 
@@ -53,8 +59,70 @@ def cases_table() -> Iterator[str]:
         yield f"| {shown} | {case['asks'].replace('|', chr(92) + '|')} |"
 
 
+def confinement_table() -> Iterator[str]:
+    """What `harden` decides for a script with the default limits, and what each engine makes of it."""
+    hard = harden(scan().by_name["bash"], resolve_limits({}, LimitBounds()))
+    user = f"`{hard.uid}:{hard.gid}` for every language and job"
+    namespaces = f"its own: mnt, pid, uts, ipc ({hard.ipc}); net, unless it joins that of its workspace"
+    users = f"its own where it joins no network: {hard.uid} is {hard.uid} outside, root is {NOBODY_S}, nobody else exists"
+    yield "| what | oci | docker |"
+    yield "|---|---|---|"
+    rows: list[tuple[str, str, str]] = [
+        ("user and group", user, SAME),
+        ("capabilities", ", ".join(hard.capabilities) or "none, and none to gain", SAME),
+        (
+            "setuid programs",
+            "without effect: no-new-privileges, `nosuid`" * hard.no_new_privileges,
+            "without effect: no-new-privileges",
+        ),
+        ("system calls", f"profile `{hard.seccomp}` below", SAME),
+        ("namespaces", namespaces, SAME),
+        ("user namespace", users, "the engine's (`userns-remap` of dockerd, if set)"),
+        ("AppArmor", "`docker-default`, where the kernel has it loaded", SAME),
+        ("root", "read-only" if hard.read_only_root else "writable", SAME),
+        ("masked", _paths(hard.masked), SAME),
+        ("read-only", _paths(hard.read_only) + ", `/sys`, `/sys/fs/cgroup`", SAME),
+        ("memory", f"{_mib(hard.memory_bytes)}, {hard.swap_bytes} of swap", SAME),
+        ("CPU", f"{hard.cpus:g} core", SAME),
+        ("processes and threads", str(hard.pids), SAME),
+        ("open files", str(hard.open_files), SAME),
+        ("size of a file", _mib(hard.file_bytes), SAME),
+        ("core dumps", f"{hard.core_bytes} bytes", SAME),
+        ("POSIX message queues", f"{hard.queue_bytes} bytes: none", SAME),
+        ("locked memory", f"{hard.locked_bytes // 1024} KiB", SAME),
+        ("pseudo-terminals", str(hard.terminals), "the host's stock"),
+    ]
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def places_table() -> Iterator[str]:
+    """Every place that a script can write to, with the default limits."""
+    hard = harden(scan().by_name["bash"], resolve_limits({}, LimitBounds()))
+    yield "| place | bytes | files | |"
+    yield "|---|---|---|---|"
+    for place in hard.tmpfs:
+        run = "executable" if place.executable else "`noexec`"
+        yield f"| `{place.path}` | {_mib(place.size_bytes)} | {place.inodes} | in memory, mode {place.mode}, {run}, `nosuid`, `nodev` |"
+    yield "| `/shared` of a run | `EXECUTOR_SHARED_MB` | `EXECUTOR_SHARED_FILES` | in place of the one above; its kinds: docs/operating.md |"
+
+
+def calls_table() -> Iterator[str]:
+    """The calls that the profile refuses."""
+    profile = seccomp.profile()
+    if profile is None:
+        raise AssertionError("BUG: documents are written on a machine whose calls we know")
+    codes = {seccomp.EPERM: "EPERM", seccomp.ENOSYS: "ENOSYS"}
+    yield "| calls | when | answer |"
+    yield "|---|---|---|"
+    for rule in profile["syscalls"]:
+        names = ", ".join(f"`{name}`" for name in rule["names"])
+        when = " and ".join(map(_condition, rule["args"])) or "always"
+        yield f"| {names} | {when} | {codes[rule['errnoRet']]} |"
+
+
 DOCUMENTS: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/operating.md": {"settings": settings_table, "limits": limits_table},
+    "docs/hardening.md": {"confinement": confinement_table, "places": places_table, "calls": calls_table},
     "CONTRIBUTING.md": {"cases": cases_table},
 }
 
@@ -74,6 +142,18 @@ def rewritten(name: str) -> str:
 
 def _shown(value: Any) -> str:
     return "—" if value is None else f"`{value}`"
+
+
+def _paths(paths: tuple[str, ...]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
+
+
+def _condition(argument: dict[str, Any]) -> str:
+    """One condition of a rule, in words."""
+    shown = f"argument {argument['index'] + 1}"
+    if argument["op"] == "SCMP_CMP_MASKED_EQ":
+        return f"{shown} has {argument['value']:#x}"
+    return f"{shown} is {'not ' if argument['op'] == 'SCMP_CMP_NE' else ''}{argument['value']}"
 
 
 def _mib(size: float) -> str:

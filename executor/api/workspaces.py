@@ -37,7 +37,7 @@ class SetPolicy(BaseModel):
 
 POLICY: dict[str, Any] = {
     "type": "object",
-    "description": "networks [{cidr, ports}], images, limits, concurrency",
+    "description": "networks [{cidr, ports}], images, limits, concurrency, validate_args, runtime_class (runc, crun, runsc)",
 }
 POLICY_BODY: dict[str, Any] = {
     "requestBody": {

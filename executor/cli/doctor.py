@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -29,12 +29,13 @@ from executor.flows.expressions.pool import Expressions
 from executor.flows.expressions.scope import ExpressionFailed
 from executor.runtimes import Runtime, Runtimes, scan
 from executor.sandbox.conversation import Cancellation
-from executor.sandbox.engine import EngineInfo
+from executor.sandbox.engine import Engine, EngineInfo
 from executor.sandbox.order import Order
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import Choice, SharedDirectory, Size
 from executor.script import Returned, Script, compact_json, resolve_limits
 from executor.settings import Settings, load
+from executor.workspace.policy import RuntimeClass
 
 PROBE_LANGUAGE = "bash"
 PROBE_LIMITS = {"timeout_s": 30, "memory_mb": 64, "pids": 32, "tmp_mb": 8}
@@ -143,6 +144,7 @@ async def _examine(settings: Settings) -> list[Finding]:
             Path(folder).chmod(0o711)
             sandbox = make_sandbox(parts, Path(folder), "doctor", own_worker_id())
             findings += [*_engine(info), *_shared_loopback(settings, parts.engine.name)]
+            findings.append(await _runtime_classes(parts.engine))
             findings += [await _image(sandbox, runtimes, name) for name in runtimes.names()]
             findings += [await _language(settings, sandbox, runtime) for runtime in runtimes]
             findings += await _isolation(settings, sandbox, runtimes)
@@ -186,8 +188,8 @@ def _engine(info: EngineInfo) -> list[Finding]:
         Finding(
             "engine's seccomp",
             seccomp,
-            "a default profile is in force" if seccomp else "the engine filters no system calls",
-            "use an engine and a kernel with seccomp; scripts may call anything otherwise",
+            "it takes our profile" if seccomp else "the engine filters no system calls",
+            "use an engine and a kernel with seccomp; the engine starts nothing with our profile otherwise",
         ),
     ]
 
@@ -203,6 +205,14 @@ def _shared_loopback(settings: Settings, engine: str) -> list[Finding]:
         "of its own, which costs little there; only images that scripts name share one"
     )
     return [Finding("shared loopback", True, said)]
+
+
+async def _runtime_classes(engine: Engine) -> Finding:
+    """Which OCI runtimes a policy may name here; that one cannot be had is no fault."""
+    said = {name: await engine.unfit(name) for name in get_args(RuntimeClass)}
+    kept = [name for name, why in said.items() if why is None]
+    reasons = [f"not {name}: {why}" for name, why in said.items() if why is not None]
+    return Finding("runtime classes", True, "; ".join([", ".join(kept) or "none", *reasons]))
 
 
 async def _image(sandbox: Sandbox, runtimes: Runtimes, name: str) -> Finding:

@@ -46,6 +46,9 @@ FINAL = (
     "unable to find group",
     "storage-opt is supported only",
     "storage-opt is not supported",
+    "unknown or invalid runtime name",
+    "Unknown runtime specified",
+    "seccomp is not enabled in your kernel",
 )
 """What an engine says, as an error of its own, of containers that it can never make."""
 
@@ -62,6 +65,7 @@ class DockerEngine:
         self._retry_s = retry_s
         self._pool_size = threads
         self._info_seen: EngineInfo | None = None
+        self._ran: dict[str, str] = {}
         self._client: docker.DockerClient | None = None
 
     @property
@@ -71,6 +75,8 @@ class DockerEngine:
 
     async def start(self, spec: ContainerSpec) -> DockerChannel:
         """Create the container, attach to it, start it."""
+        if spec.runtime_class is not None:
+            self._ran[spec.name] = spec.runtime_class
         await self._call(self._create, spec)
         raw = await self._call(self._attach, spec.name)
         try:
@@ -101,14 +107,26 @@ class DockerEngine:
     async def remove(self, name: str) -> None:
         """Delete the container, killing it if it runs."""
         await self._call(self._remove, name)
+        self._ran.pop(name, None)
+
+    def ran(self, name: str) -> str:
+        """The runtime that made the container."""
+        return self._ran.get(name, self.runtime)
 
     def maker(self, name: str) -> Maker:
         """It makes them all itself."""
-        return Maker(self.name, self.runtime)
+        return Maker(self.name, self.ran(name))
 
     async def engine_for(self, spec: ContainerSpec) -> str:
         """This one, for all."""
         return self.name
+
+    async def unfit(self, runtime_class: str) -> str | None:
+        """Whether it knows the runtime; whether that enforces limits is for `limitprobe` to find out."""
+        known = (await self.info()).runtimes
+        if runtime_class in known:
+            return None
+        return f"the docker engine has no runtime {runtime_class!r}, only {', '.join(known)}"
 
     async def process(self, name: str) -> tuple[int, str] | None:
         """A running container's PID 1 as the host numbers it, and the container's id."""
@@ -309,6 +327,7 @@ class DockerEngine:
             security=tuple(info.get("SecurityOptions") or ()),
             storage=storage(info),
             bounds_root=bounds_root(info),
+            runtimes=tuple(sorted(info.get("Runtimes") or ())),
         )
 
     def _inspect_image(self, tag: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from docker.types import Mount, Ulimit
 
+from executor.sandbox import seccomp
 from executor.sandbox.spec import ContainerSpec, Hardening
 
 JOINED = "container:"
@@ -52,7 +53,6 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
         memswap_limit=hard.memory_bytes + hard.swap_bytes,
         nano_cpus=int(hard.cpus * 1_000_000_000),
         pids_limit=hard.pids,
-        shm_size=hard.shm_bytes,
         cap_drop=["ALL"],
         cap_add=list(hard.capabilities),
         security_opt=security_options(hard),
@@ -63,10 +63,15 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
             Ulimit(name="nofile", soft=hard.open_files, hard=hard.open_files),
             Ulimit(name="fsize", soft=hard.file_bytes, hard=hard.file_bytes),
             Ulimit(name="core", soft=hard.core_bytes, hard=hard.core_bytes),
+            Ulimit(name="msgqueue", soft=hard.queue_bytes, hard=hard.queue_bytes),
+            Ulimit(name="memlock", soft=hard.locked_bytes, hard=hard.locked_bytes),
         ],
         log_config={"Type": hard.log_driver},
         mounts=mounts,
+        runtime=spec.runtime_class,
     )
+    # The SDK has no words for these.
+    config.update(MaskedPaths=list(hard.masked), ReadonlyPaths=list(hard.read_only))
     return config
 
 
@@ -89,8 +94,10 @@ def tmpfs_options(size: int, inodes: int, mode: str, executable: bool, hard: Har
 
 
 def security_options(hard: Hardening) -> list[str]:
-    """No-new-privileges, and a seccomp profile of our own where one is given."""
+    """No-new-privileges and our seccomp profile; the engine's own on a machine that ours does not know."""
     options = ["no-new-privileges"] if hard.no_new_privileges else []
-    if hard.seccomp != "engine-default":
-        options.append(f"seccomp={hard.seccomp}")
+    if hard.seccomp == "none":
+        options.append("seccomp=unconfined")
+    elif (profile := seccomp.text()) is not None:
+        options.append(f"seccomp={profile}")
     return options

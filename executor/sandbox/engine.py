@@ -62,6 +62,8 @@ class EngineInfo:
     storage: str = "unknown"
     bounds_root: bool = False
     """Whether it may be able to give a container a writable root of a certain size."""
+    runtimes: tuple[str, ...] = ()
+    """The OCI runtimes that it may be asked for by name."""
     about: str = ""
     """Which engine is used for what, and why not a better one."""
 
@@ -129,6 +131,9 @@ class Engine(Containers, Protocol):
 
     async def engine_for(self, spec: ContainerSpec) -> str:
         """The name of the engine that would make such a container."""
+
+    async def unfit(self, runtime_class: str) -> str | None:
+        """Why no container of ours can have this OCI runtime here; None if it can."""
 
     async def make_network(self, name: str, labels: Mapping[str, str], *, ipv6: bool) -> Bridge:
         """Make a bridge of this name, on which containers do not reach each other; an existing one is taken."""

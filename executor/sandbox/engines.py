@@ -22,6 +22,7 @@ from executor.sandbox.oci.namespaces import Namespaces
 from executor.sandbox.oci.probe import choose
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.references import Reference
+from executor.sandbox.runtimeclass import RuntimeClasses
 from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 EngineChoice = Literal["auto", "docker", "oci"]
@@ -49,6 +50,8 @@ class Engines:
         probe_image: Callable[[], str],
         unpacked: Path,
         run: Path = RUN,
+        *,
+        user_namespaces: bool = True,
     ) -> None:
         self._docker = docker
         self._choice = choice
@@ -60,6 +63,8 @@ class Engines:
         self._deciding = asyncio.Lock()
         self._ours: set[str] = set()
         self._on_oci: set[str] = set()
+        self._wants_users = user_namespaces
+        self._classes = RuntimeClasses(docker, self._oci, choice)
 
     @property
     def name(self) -> str:
@@ -74,7 +79,16 @@ class Engines:
     def maker(self, name: str) -> Maker:
         """The engine that has the container, and its runtime."""
         engine = self._engine_of(name)
-        return Maker(engine.name, engine.runtime)
+        return Maker(engine.name, engine.ran(name))
+
+    async def unfit(self, runtime_class: str) -> str | None:
+        """Why no container of ours can have this runtime here. Without an image of ours that is not known: None."""
+        image = await asyncio.to_thread(self._probe_image)
+        if not await self._docker.has_image(image):
+            return None
+        if self._choice != "docker":
+            await self._decide(image)
+        return (await self._classes.find(runtime_class, image)).why_not
 
     async def engine_for(self, spec: ContainerSpec) -> str:
         """The engine that suits such a container best."""
@@ -100,6 +114,10 @@ class Engines:
     async def start(self, spec: ContainerSpec) -> Channel:
         """Start the container on the engine that suits it best."""
         if not await self._is_for_oci(spec):
+            if spec.runtime_class is not None:
+                await self._classes.check_docker(
+                    spec.runtime_class, await asyncio.to_thread(self._probe_image)
+                )
             return await self._docker.start(spec)
         self._on_oci.add(spec.name)
         return await self._oci.start(spec)
@@ -149,9 +167,8 @@ class Engines:
         if not decided.is_fast:
             return replace(info, about=f"{docker}, cgroup v{info.cgroup_version}{why}")
         groups = self._oci.cgroups.shown
-        about = (
-            f"oci with {self._oci.runtime} for our own images, {docker} for the rest, cgroup v{groups}{why}"
-        )
+        users = " in user namespaces" if self._oci.maps_users else ""
+        about = f"oci with {self._oci.runtime}{users} for our own images, {docker} for the rest, cgroup v{groups}{why}"
         return replace(info, about=about)
 
     async def has_image(self, tag: str) -> bool:
@@ -182,15 +199,20 @@ class Engines:
     def _main(self) -> Containers:
         return self._oci if self._decision is not None and self._decision.is_fast else self._docker
 
-    def _engine_of(self, name: str) -> Containers:
+    def _engine_of(self, name: str) -> OciEngine | DockerEngine:
         return self._oci if name in self._on_oci or self._oci.has(name) else self._docker
 
     async def _is_for_oci(self, spec: ContainerSpec) -> bool:
-        if self._decision is not None and not self._decision.is_fast and self._choice != "oci":
+        if self._choice == "docker":
+            return False
+        is_slow = self._decision is not None and not self._decision.is_fast and self._choice != "oci"
+        if is_slow and spec.runtime_class is None:
             return False
         if obstacle(spec) is not None or not await self._is_ours(spec.image):
             return False
         decision = await self._decide(spec.image)
+        if spec.runtime_class is not None:
+            return await self._classes.is_for_oci(spec.runtime_class, spec.image)
         if not decision.is_fast and self._choice == "oci":
             raise EngineError(_refusal(decision))
         return decision.is_fast
@@ -207,7 +229,7 @@ class Engines:
         """Try the oci engine, once."""
         async with self._deciding:
             if self._decision is None:
-                choice = await choose(self._oci, image)
+                choice = await choose(self._oci, image, wants_users=self._wants_users)
                 self._decision = Decision(choice.runtime is not None, choice.obstacles)
                 _tell(choice.runtime is not None, self._oci.runtime, choice.obstacles)
                 if choice.runtime is not None:

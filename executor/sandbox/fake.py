@@ -114,6 +114,10 @@ class FakeEngine:
         self.read: list[ContainerSpec] = []
         self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
 
+    async def unfit(self, runtime_class: str) -> str | None:
+        """It has every runtime but runsc."""
+        return "runsc is not installed" if runtime_class == "runsc" else None
+
     async def start(self, spec: ContainerSpec) -> FakeChannel:
         """Start a container that waits for its job."""
         if self.failures:

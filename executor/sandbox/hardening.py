@@ -22,8 +22,18 @@ HOLDER_CAPABILITIES = ("NET_ADMIN",)
 
 INODES_PER_MB = 256
 SHM_BYTES_MAX = 16 * MIB
+SHM = "/dev/shm"
 OPEN_FILES = 1024
+LOCKED_BYTES = 64 * 1024
+TERMINALS = 16
 SHARED = "/shared"
+MASKED = (
+    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)  # fmt: skip
+"""What Docker masks, the later versions' additions included; what a kernel does not have costs nothing."""
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 CPUS_MIN = 0.01
 """The least share of a core that the kernel can enforce; engines take less for no limit at all."""
 
@@ -54,6 +64,7 @@ def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) ->
     tmp_bytes = bounded.tmp_mb * MIB
     inodes = max(1024, bounded.tmp_mb * INODES_PER_MB)
     private = ("/job", "/tmp", SHARED) if shared_bytes is None else ("/job", "/tmp")
+    places = [Tmpfs(path, tmp_bytes, inodes) for path in private]
     return Hardening(
         uid=JOB_UID,
         gid=JOB_UID,
@@ -64,15 +75,19 @@ def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) ->
         open_files=OPEN_FILES,
         file_bytes=max(tmp_bytes, shared_bytes or 0),
         core_bytes=0,
-        shm_bytes=min(tmp_bytes, SHM_BYTES_MAX),
-        tmpfs=tuple(Tmpfs(path, tmp_bytes, inodes) for path in private),
+        queue_bytes=0,
+        locked_bytes=LOCKED_BYTES,
+        terminals=TERMINALS,
+        tmpfs=(*places, _shm(min(tmp_bytes, SHM_BYTES_MAX))),
         network=runtime.manifest.network,
         ipc="private",
         capabilities=(),
         no_new_privileges=True,
         read_only_root=True,
         log_driver="none",
-        seccomp="engine-default",
+        seccomp="own",
+        masked=MASKED,
+        read_only=READ_ONLY,
     )
 
 
@@ -88,16 +103,25 @@ def harden_holder() -> Hardening:
         open_files=OPEN_FILES,
         file_bytes=MIB,
         core_bytes=0,
-        shm_bytes=MIB,
-        tmpfs=(),
+        queue_bytes=0,
+        locked_bytes=LOCKED_BYTES,
+        terminals=0,
+        tmpfs=(_shm(MIB),),
         network="egress",
         ipc="private",
         capabilities=HOLDER_CAPABILITIES,
         no_new_privileges=True,
         read_only_root=True,
         log_driver="none",
-        seccomp="engine-default",
+        seccomp="own",
+        masked=MASKED,
+        read_only=READ_ONLY,
     )
+
+
+def _shm(size: int) -> Tmpfs:
+    """Shared memory, where libraries expect it; as an engine's own it would have no bound of files."""
+    return Tmpfs(SHM, size, INODES_PER_MB * max(1, size // MIB), mode="1777", executable=False)
 
 
 def harden_idle_holder() -> Hardening:

@@ -55,6 +55,9 @@ class Order:
     images: tuple[str, ...] | None = None
     """Patterns of the images that the workspace's policy allows; None: all that the instance does."""
 
+    runtime_class: str | None = None
+    """The OCI runtime that the workspace's policy wants; None: whichever suits best."""
+
     @property
     def args_as_file(self) -> bool:
         """Whether the arguments are too big to travel in the job frame."""
@@ -94,6 +97,7 @@ def blank_spec(order: Order, place: Place, joined: Joined) -> ContainerSpec:
         binds=(*place.binds, *((shared,) if isinstance(shared, Bind) else ()), *joined.binds),
         volumes=(shared,) if isinstance(shared, Volume) else (),
         network=joined.network,
+        runtime_class=order.runtime_class,
     )
 
 

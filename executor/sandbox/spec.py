@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,12 @@ class Hardening:
     open_files: int
     file_bytes: int
     core_bytes: int
-    shm_bytes: int
+    queue_bytes: int
+    """What POSIX message queues may take: they are counted per user, so by all jobs together."""
+    locked_bytes: int
+    """Memory that may be locked; else that would be whatever the engine's own service may."""
+    terminals: int
+    """Pseudo-terminals, of which the host has one stock; the oci engine can bound a container's."""
     tmpfs: tuple[Tmpfs, ...]
     network: str
     ipc: str
@@ -58,7 +64,12 @@ class Hardening:
     no_new_privileges: bool
     read_only_root: bool
     log_driver: str
-    seccomp: str
+    seccomp: Literal["own", "none"]
+    """`own`: the profile in executor.sandbox.seccomp."""
+    masked: tuple[str, ...]
+    """Paths of the kernel's file systems with nothing to see in them."""
+    read_only: tuple[str, ...]
+    """Paths of the kernel's file systems that nobody may write to."""
     user: str = ""
     """The image's own user, in its words; empty: uid and gid above."""
     root_bytes: int | None = None
@@ -81,6 +92,7 @@ class ContainerSpec:
     slot: bool = False  # whether /shared is to be a slot (`executor.sandbox.slots`), made with its name
     environment: Mapping[str, str] = field(default_factory=dict)  # over the image's own
     folder: str | None = None  # where PID 1 starts; None: the image's own
+    runtime_class: str | None = None  # the OCI runtime it must have; None: the engine's choice
 
 
 @dataclass(frozen=True)

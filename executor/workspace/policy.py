@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
@@ -13,6 +13,10 @@ from executor.settings import Bound, LimitBounds
 
 NETWORKS_MAX = 256
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+RuntimeClass = Literal["runc", "crun", "runsc"]
+"""The OCI runtimes that a policy may name; whether the host has one is for the engines to find out."""
 
 
 class Network(BaseModel):
@@ -41,6 +45,7 @@ class Policy(BaseModel):
     """`networks` for egress, `images` allowed (patterns), maxima, concurrency.
 
     Where `networks` or `images` are absent, the instance's count; an empty list allows none.
+    `runtime_class` is the OCI runtime of all the workspace's containers; absent: the host's best.
     `validate_args` false: input specs (docs/openflow.md section 6.4) fill defaults and refuse nothing.
     """
 
@@ -51,6 +56,7 @@ class Policy(BaseModel):
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None
     validate_args: bool = True
+    runtime_class: RuntimeClass | None = None
 
 
 def check_policy(policy: Policy, bounds: LimitBounds) -> None:

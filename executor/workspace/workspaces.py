@@ -40,6 +40,8 @@ class Workspaces:
         self._bounds = bounds
         self._reach = reach  # where a policy does not say what may be reached
         self.on_change: Callable[[str], Awaitable[None]] | None = None
+        self.unfit: Callable[[str], Awaitable[str | None]] | None = None
+        """Says why this host cannot run a runtime class; None: nobody knows."""
         self._cache: dict[str, Workspace] = {}
 
     async def load(self, now: int) -> None:
@@ -57,7 +59,7 @@ class Workspaces:
                 field="id",
                 remedy="use at most 50 of a-z, 0-9, - and _, a letter or digit first",
             )
-        check_policy(policy, self._bounds)
+        await self._check(policy)
         workspace = Workspace(workspace_id, name or workspace_id, policy, now, new_key())
         try:
             await self._store(workspace)
@@ -73,12 +75,23 @@ class Workspaces:
         What jobs may reach changes at once, for running ones too; the rest counts for jobs to come.
         """
         workspace = replace(self.get(workspace_id), policy=policy)
-        check_policy(policy, self._bounds)
+        await self._check(policy)
         await self._database.write(_update_policy, workspace)
         self._cache[workspace_id] = workspace
         if self.on_change is not None:
             await self.on_change(workspace_id)
         return workspace
+
+    async def _check(self, policy: Policy) -> None:
+        check_policy(policy, self._bounds)
+        wanted = policy.runtime_class
+        if wanted is None or self.unfit is None or (why := await self.unfit(wanted)) is None:
+            return
+        raise BadInput(
+            f"policy.runtime_class: {wanted!r} cannot be had on this host: {why}",
+            field="policy.runtime_class",
+            remedy="install the runtime, name another one, or leave it out",
+        )
 
     async def _store(self, workspace: Workspace) -> None:
         await self._database.write(_insert, workspace)
@@ -115,6 +128,11 @@ class Workspaces:
         if workspace is None or workspace.policy.networks is None:
             return self._reach
         return tuple(network.reach for network in workspace.policy.networks)
+
+    def runtime_class(self, workspace_id: str) -> str | None:
+        """The OCI runtime that the workspace's containers must have; None: the host's best."""
+        workspace = self._cache.get(workspace_id)
+        return workspace.policy.runtime_class if workspace else None
 
     def images(self, workspace_id: str) -> tuple[str, ...] | None:
         """Patterns of the images that the workspace's jobs may name; None: those of the instance."""

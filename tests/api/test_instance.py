@@ -285,3 +285,18 @@ async def test_the_description_names_flows_and_every_group_of_routes(service: Lo
     told = {tag["name"] for tag in described["tags"]}
     used = {tag for path in described["paths"].values() for route in path.values() for tag in route["tags"]}
     assert used == told
+
+
+async def test_a_runtime_class_that_the_host_has_not_is_refused(service: LocalService) -> None:
+    """When the policy is made or set, by the field's name; one that it has is the workspace's from then on."""
+    for path, body in (("create", {"id": "boxed"}), ("set_policy/main", {})):
+        for name, said in (("runsc", "runsc is not installed"), ("kata", "runsc")):
+            refused = await service.http.post(
+                f"/api/workspaces/{path}", json={**body, "policy": {"runtime_class": name}}
+            )
+            assert (refused.status_code, "runtime_class" in refused.text) == (400, True), refused.text
+            assert said in refused.text
+    made = await service.http.post(
+        "/api/workspaces/create", json={"id": "boxed", "policy": {"runtime_class": "runc"}}
+    )
+    assert (made.status_code, made.json()["policy"]["runtime_class"]) == (201, "runc")

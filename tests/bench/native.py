@@ -146,7 +146,6 @@ def flags(hard: Hardening) -> list[str]:
         f"--memory-swap={hard.memory_bytes}",
         f"--cpus={hard.cpus:g}",
         f"--pids-limit={hard.pids}",
-        f"--shm-size={hard.shm_bytes}",
         f"--ulimit=nofile={hard.open_files}",
     ]
     found += [
@@ -171,7 +170,6 @@ def bare_rate(language: str, clients: int, seconds: float) -> float:
         "memswap_limit": hard.memory_bytes,
         "nano_cpus": int(hard.cpus * 1e9),
         "pids_limit": hard.pids,
-        "shm_size": hard.shm_bytes,
         "tmpfs": {tmpfs.path: f"size={tmpfs.size_bytes},mode={tmpfs.mode}" for tmpfs in hard.tmpfs},
     }
     tag, deadline = image(language), time.perf_counter() + seconds

@@ -144,6 +144,7 @@ class Lives:
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
             workspace_images=workspaces.images,
+            runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
             token_of=lambda _: "",

@@ -17,8 +17,7 @@ import pytest
 from executor.errors import EngineError, EngineTransient, ImageMissing
 from executor.sandbox import kernel
 from executor.sandbox.engine import Ended
-from executor.sandbox.hardening import MIB, harden_holder
-from executor.sandbox.oci.bundle import MASKED
+from executor.sandbox.hardening import MASKED, MIB, harden_holder
 from executor.sandbox.oci.probe import choose
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.spec import Bind, ContainerSpec

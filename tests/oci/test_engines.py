@@ -134,4 +134,6 @@ async def test_without_an_image_of_ours_the_first_container_decides(bench: Bench
         await engines.start(replace(bench.spec(), image="executor/none:0"))
     assert await maker_of(engines, bench.spec()) == "oci"
     about = (await engines.info()).about
-    assert about.startswith(f"oci with {engines.runtime} for our own images, docker "), about
+    assert about.startswith(f"oci with {engines.runtime} in user namespaces for our own images, docker "), (
+        about
+    )

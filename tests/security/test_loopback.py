@@ -16,6 +16,7 @@ import pytest
 from executor import telemetry
 from executor.containers import docker_parts, make_sandbox
 from executor.runtimes import scan
+from executor.sandbox import seccomp
 from executor.sandbox.blank import Bounds
 from executor.sandbox.conversation import Cancellation
 from executor.sandbox.engine import LABEL, LABEL_ROLE
@@ -160,7 +161,10 @@ async def test_who_keeps_a_loopback_may_do_nothing_and_has_nothing(make: Make) -
         seen = client.api.inspect_container(holder)
     host = seen["HostConfig"]
     assert (host["NetworkMode"], host["CapAdd"], host["CapDrop"]) == ("none", None, ["ALL"])
-    assert (host["ReadonlyRootfs"], host["SecurityOpt"]) == (True, ["no-new-privileges"])
+    assert (host["ReadonlyRootfs"], host["SecurityOpt"]) == (
+        True,
+        ["no-new-privileges", f"seccomp={seccomp.text()}"],
+    )
     assert seen["Config"]["User"] != "0:0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.runtimes import Manifest, Runtime, scan
+from executor.sandbox import seccomp
 from executor.sandbox.dockerspec import container_config, host_config
-from executor.sandbox.hardening import JOB_UID, MIB, effective_limits, harden, harden_holder, widen
+from executor.sandbox.hardening import (
+    JOB_UID,
+    MASKED,
+    MIB,
+    READ_ONLY,
+    effective_limits,
+    harden,
+    harden_holder,
+    widen,
+)
 from executor.sandbox.spec import Bind, ContainerSpec, Volume
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
@@ -65,7 +76,8 @@ def test_no_job_has_a_privilege_or_a_way_to_one(runtime: Runtime, asked: Limits)
     assert hard.ipc == "private"
     assert hard.log_driver == "none"
     assert hard.core_bytes == 0
-    assert hard.seccomp != "unconfined"
+    assert hard.seccomp == "own"
+    assert (hard.masked, hard.read_only) == (MASKED, READ_ONLY)
 
 
 @given(runtimes, limits())
@@ -84,15 +96,21 @@ def test_what_is_given_is_what_was_asked_or_what_the_language_needs(runtime: Run
     assert hard.cpus == max(asked.cpus, 0.01), "less than a hundredth of a core is no bound the kernel knows"
     assert hard.swap_bytes == 0
     assert 0 < hard.open_files <= 65536
-    assert 0 < hard.shm_bytes <= max(asked.tmp_mb, least.tmp_mb) * MIB
+    assert hard.queue_bytes == 0
+    assert 0 < hard.locked_bytes <= MIB
+    assert 0 < hard.terminals <= 64
 
 
 @given(runtimes, limits())
 def test_every_writable_place_is_bounded_and_the_job_s_alone(runtime: Runtime, asked: Limits) -> None:
     """Bytes and inodes of each tmpfs end; a file cannot be bigger than the place it is in."""
     hard = harden(runtime, asked)
-    assert {tmpfs.path for tmpfs in hard.tmpfs} == {"/job", "/tmp", "/shared"}
-    for tmpfs in hard.tmpfs:
+    *places, shm = hard.tmpfs
+    assert [tmpfs.path for tmpfs in places] == ["/job", "/tmp", "/shared"]
+    assert (shm.path, shm.mode, shm.executable) == ("/dev/shm", "1777", False)
+    assert 0 < shm.size_bytes <= places[0].size_bytes
+    assert 0 < shm.inodes <= 4096
+    for tmpfs in places:
         assert tmpfs.size_bytes == max(asked.tmp_mb, runtime.manifest.limits.minimum.tmp_mb) * MIB
         assert 0 < tmpfs.inodes <= 256 * 1024
         assert tmpfs.mode == "0700"
@@ -105,7 +123,7 @@ def test_a_shared_directory_changes_nothing_but_its_own_place(
 ) -> None:
     """The private one goes, and a file may be as big as the directory; everything else stays as it was."""
     alone, sharing = harden(runtime, asked), harden(runtime, asked, size)
-    assert {tmpfs.path for tmpfs in sharing.tmpfs} == {"/job", "/tmp"}
+    assert {tmpfs.path for tmpfs in sharing.tmpfs} == {"/job", "/tmp", "/dev/shm"}
     assert sharing.file_bytes == max(alone.file_bytes, size)
     tmpfs = tuple(place for place in alone.tmpfs if place.path != "/shared")
     assert sharing == replace(alone, tmpfs=tmpfs, file_bytes=sharing.file_bytes)
@@ -138,7 +156,8 @@ def test_docker_is_told_the_same(runtime: Runtime, asked: Limits) -> None:
     hard, told = spec.hardening, host_config(API, spec)
     assert told["CapDrop"] == ["ALL"]
     assert not told.get("CapAdd")
-    assert told["SecurityOpt"] == ["no-new-privileges"]
+    assert told["SecurityOpt"] == ["no-new-privileges", f"seccomp={json.dumps(seccomp.profile())}"]
+    assert (told["MaskedPaths"], told["ReadonlyPaths"]) == (list(MASKED), list(READ_ONLY))
     assert told["ReadonlyRootfs"] is True
     assert told["Memory"] == told["MemorySwap"] == hard.memory_bytes, "equal: no swap"
     assert told["PidsLimit"] == hard.pids > 0
@@ -146,7 +165,6 @@ def test_docker_is_told_the_same(runtime: Runtime, asked: Limits) -> None:
     assert told["NanoCpus"] >= 10_000_000, "less means no limit at all"
     assert told["NetworkMode"] == "none"
     assert told["IpcMode"] == "private"
-    assert told["ShmSize"] == hard.shm_bytes
     assert told["LogConfig"]["Type"] == "none"
     for granting in (
         "Privileged",
@@ -161,6 +179,8 @@ def test_docker_is_told_the_same(runtime: Runtime, asked: Limits) -> None:
     ulimits = {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in told["Ulimits"]}
     assert ulimits["core"] == (0, 0)
     assert ulimits["nofile"] == (hard.open_files, hard.open_files)
+    assert ulimits["msgqueue"] == (0, 0)
+    assert ulimits["memlock"] == (hard.locked_bytes, hard.locked_bytes)
     assert ulimits["fsize"] == (hard.file_bytes, hard.file_bytes)
 
 
@@ -176,7 +196,7 @@ def test_docker_s_tmpfs_options_carry_every_bound(runtime: Runtime, asked: Limit
         pairs = dict(option.split("=") for option in options if "=" in option)
         assert pairs["size"] == str(tmpfs.size_bytes)
         assert pairs["nr_inodes"] == str(tmpfs.inodes)
-        assert pairs["mode"] == "0700"
+        assert pairs["mode"] == ("1777" if tmpfs.path == "/dev/shm" else "0700")
         assert pairs["uid"] == pairs["gid"] == str(JOB_UID)
 
 
@@ -248,7 +268,7 @@ def test_a_holder_has_one_capability_and_nothing_to_write_on() -> None:
         "private",
         0,
     )
-    assert not host.get("Tmpfs")
+    assert set(host["Tmpfs"]) == {"/dev/shm"}
     assert not host.get("PidMode"), "its processes are out of the jobs' sight"
 
 
@@ -272,9 +292,9 @@ def test_an_image_that_the_script_chose_is_confined_alike(
     assert [t.path for t in wide.tmpfs] == sorted(
         {t.path for t in wide.tmpfs}, key=[t.path for t in wide.tmpfs].index
     )
-    assert {t.path for t in wide.tmpfs} == {"/job", "/tmp", "/shared", *volumes}
+    assert {t.path for t in wide.tmpfs} == {"/job", "/tmp", "/shared", "/dev/shm", *volumes}
     assert {(t.size_bytes, t.inodes) for t in wide.tmpfs} == {(t.size_bytes, t.inodes) for t in hard.tmpfs}
-    assert {t.mode for t in wide.tmpfs} == {"0700" if user is None else "1777"}
+    assert {t.mode for t in wide.tmpfs if t.path != "/dev/shm"} == {"0700" if user is None else "1777"}
     told = host_config(API, replace(spec_of(runtime, asked), hardening=wide))
     assert told.get("StorageOpt") == ({"size": str(wide.root_bytes)} if writable else None)
     assert told["ReadonlyRootfs"] is not writable

@@ -43,6 +43,7 @@ def test_an_empty_policy_changes_nothing() -> None:
         ({"images": "*"}, ("images",)),
         ({"limits": {"pids": "many"}}, ("limits", "pids")),
         ({"limit": {}}, ("limit",)),
+        ({"runtime_class": "kata"}, ("runtime_class",)),
     ],
 )
 def test_a_wrong_member_is_named(said: dict[str, Any], field: tuple[str | int, ...]) -> None:

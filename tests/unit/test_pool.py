@@ -277,6 +277,20 @@ async def test_another_policy_is_another_container(bench: Bench) -> None:
     assert bench.roles[-1] == "job"
 
 
+async def test_another_runtime_class_is_another_container(bench: Bench) -> None:
+    """Nobody gets what another class made; whoever names the class gets what waits for it."""
+    await bench.warm()
+    await bench.run(runtime_class="runc")
+    assert bench.roles[-1] == "job"
+    await bench.fill(looks=3)
+    assert {spec.runtime_class for spec in bench.waiting()} == {None, "runc"}
+    await bench.run(runtime_class="runc")
+    await bench.run()
+    assert bench.roles[-2:] == ["pool", "pool"]
+    started = {spec.name: spec.runtime_class for spec in bench.engine.started}
+    assert [started[claim.container] for claim in bench.claims] == ["runc", "runc", None]
+
+
 async def test_a_holder_s_end_ends_what_waits_in_its_network(bench: Bench) -> None:
     await bench.run(runtime=with_egress())
     await bench.fill(looks=3)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor.sandbox.oci import seccomp
+from executor.sandbox import seccomp
 from executor.sandbox.spec import Bind, ContainerSpec, Hardening, ImageSeen, Tmpfs
 
 OCI_VERSION = "1.0.2"
@@ -19,17 +19,11 @@ UMASK = 0o022
 PERIOD_US = 100_000
 DEV_BYTES = 64 * 1024
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TERMINALS = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
 QUIET = ("nosuid", "noexec", "nodev")
-MASKED = (
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-)  # fmt: skip
-"""What Docker masks, the later versions' additions included."""
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 CGROUPS = "/sys/fs/cgroup"
-SYSCTL = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-"""Docker's, for a network namespace of the container's own."""
+NOBODY_S = 2_000_000_000
+"""The host's number for a container's root: one that owns nothing, and that distributions leave alone."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,8 @@ class Surroundings:
     network: str | None = None
     """A path of the network namespace to join; None: an empty one of its own."""
     apparmor: str | None = None
+    maps_users: bool = False
+    """Whether the container gets a user namespace of its own; never one that joins a network."""
 
 
 def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundings) -> dict[str, Any]:
@@ -58,14 +54,15 @@ def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundin
             # Else nothing that is mounted later would be seen through a bind that follows the host.
             "rootfsPropagation": "rslave",
             "namespaces": _namespaces(around),
-            "sysctl": SYSCTL if around.network is None else {},
+            **_users(hard, around),
+            "sysctl": _sysctl(hard) if around.network is None else {},
             "cgroupsPath": around.cgroup,
             "resources": _resources(hard, around),
-            "maskedPaths": list(MASKED),
+            "maskedPaths": list(hard.masked),
             # Asked for as a mount option too; but crun keeps version 1's trees writable, in a
             # directory in memory that is everybody's.
-            "readonlyPaths": [*READ_ONLY, CGROUPS, *(f"{CGROUPS}/{tree}" for tree in around.trees)],
-            "seccomp": seccomp.profile(),
+            "readonlyPaths": [*hard.read_only, CGROUPS, *(f"{CGROUPS}/{tree}" for tree in around.trees)],
+            "seccomp": seccomp.profile() if hard.seccomp == "own" else None,
         },
     }
 
@@ -82,7 +79,6 @@ def obstacle(spec: ContainerSpec) -> str | None:
         "a network of the docker engine": not spec.network.startswith("container:")
         and spec.network != "none",
         "a shared IPC namespace": hard.ipc != "private",
-        "a seccomp profile of its own": hard.seccomp != "engine-default",
         # Ours are named; whatever a script chose runs by its id.
         "an image that is not ours": spec.image.startswith("sha256:"),
     }
@@ -105,6 +101,8 @@ def _process(spec: ContainerSpec, image: ImageSeen, around: Surroundings) -> dic
                 ("NOFILE", hard.open_files),
                 ("FSIZE", hard.file_bytes),
                 ("CORE", hard.core_bytes),
+                ("MSGQUEUE", hard.queue_bytes),
+                ("MEMLOCK", hard.locked_bytes),
             )
         ],
     }
@@ -123,13 +121,10 @@ def _mounts(hard: Hardening) -> list[dict[str, Any]]:
     return [
         _mount("/proc", "proc", *QUIET),
         _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", f"size={DEV_BYTES}"),
-        _mount(
-            "/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
-        ),
+        _mount("/dev/pts", "devpts", *TERMINALS, f"max={hard.terminals}"),
         _mount("/sys", "sysfs", *QUIET, "ro"),
         _mount(CGROUPS, "cgroup", *QUIET, "ro"),
         _mount("/dev/mqueue", "mqueue", *QUIET),
-        _mount("/dev/shm", "tmpfs", *QUIET, "mode=1777", f"size={hard.shm_bytes}"),
     ]
 
 
@@ -168,7 +163,35 @@ def _bind(bind: Bind) -> dict[str, Any]:
 
 def _namespaces(around: Surroundings) -> list[dict[str, str]]:
     network = {"type": "network"} if around.network is None else {"type": "network", "path": around.network}
-    return [network, *({"type": kind} for kind in ("mount", "uts", "pid", "ipc"))]
+    kinds = ("mount", "uts", "pid", "ipc", *(("user",) if _maps_users(around) else ()))
+    return [network, *({"type": kind} for kind in kinds)]
+
+
+def _maps_users(around: Surroundings) -> bool:
+    """Who is not root over a network may not mount its /sys; the host's would be shown instead."""
+    return around.maps_users and around.network is None
+
+
+def _users(hard: Hardening, around: Surroundings) -> dict[str, Any]:
+    """The job's user is the same outside, where directories are shared; root is nobody, and no other user exists."""
+    if not _maps_users(around):
+        return {}
+
+    def mapping(own: int) -> list[dict[str, int]]:
+        return [
+            {"containerID": 0, "hostID": NOBODY_S, "size": 1},
+            {"containerID": own, "hostID": own, "size": 1},
+        ]
+
+    return {"uidMappings": mapping(hard.uid), "gidMappings": mapping(hard.gid)}
+
+
+def _sysctl(hard: Hardening) -> dict[str, str]:
+    """Docker's, for a network namespace of the container's own; `ping` is for the one group there is."""
+    return {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv4.ping_group_range": f"{hard.gid} {hard.gid}",
+    }
 
 
 def _resources(hard: Hardening, around: Surroundings) -> dict[str, Any]:

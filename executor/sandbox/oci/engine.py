@@ -57,10 +57,13 @@ class OciEngine:
         self._making: dict[str, asyncio.Task[PipeChannel]] = {}
         self._calls: dict[str, Called] = {}
         self._used: Runtime | None = None
+        self._maps_users = False
+        self._classes: dict[str, Runtime] = {}
+        self._ran: dict[str, str] = {}
         self._apparmor: str | None = None
 
-    def use(self, runtime: Runtime) -> None:
-        """Make containers with this runtime from now on."""
+    def use(self, runtime: Runtime, *, maps_users: bool = False) -> None:
+        """Make containers with this runtime from now on, in user namespaces if so."""
         try:
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             for notes in (self._run / CONTAINERS, self._run / STATES):
@@ -68,12 +71,26 @@ class OciEngine:
         except OSError as error:
             telemetry.log.info("what is noted of containers stays on the disk", error=str(error))
         self._used = runtime
+        self._maps_users = maps_users
         self._apparmor = apparmor_profile()
 
     @property
     def runtime(self) -> str:
         """The runtime in use."""
         return self._used.name if self._used else "none"
+
+    @property
+    def maps_users(self) -> bool:
+        """Whether containers that join no network have user namespaces of their own."""
+        return self._maps_users
+
+    def offer(self, runtime_class: str, runtime: Runtime) -> None:
+        """Make containers of this class with this runtime from now on."""
+        self._classes[runtime_class] = runtime
+
+    def ran(self, name: str) -> str:
+        """The runtime that made the container."""
+        return self._ran.get(name, self.runtime)
 
     @property
     def cgroups(self) -> Cgroups:
@@ -88,11 +105,13 @@ class OciEngine:
         """Make the container and start it. Raises ImageMissing, EngineTransient, EngineError."""
         if (why := obstacle(spec)) is not None:
             raise EngineError(f"the oci engine cannot make {spec.name}: {why}")
-        if self._used is None:
-            raise AssertionError("BUG: the oci engine was told no runtime")
+        runtime = self._used if spec.runtime_class is None else self._classes.get(spec.runtime_class)
+        if runtime is None:
+            raise AssertionError(f"BUG: the oci engine was told no runtime for {spec.runtime_class}")
+        self._ran[spec.name] = runtime.name
         # Given up halfway, it goes on to where `remove` can end it: its pipes and its process are
         # in the hands of a thread that cannot be cancelled.
-        making = self._making[spec.name] = asyncio.create_task(self._make(spec, self._used))
+        making = self._making[spec.name] = asyncio.create_task(self._make(spec, runtime))
         making.add_done_callback(lambda _: self._making.pop(spec.name, None))
         try:
             return await asyncio.shield(making)
@@ -116,6 +135,7 @@ class OciEngine:
             await asyncio.to_thread(self._remove, name)
         except OSError as error:
             raise EngineTransient(f"the container {name} does not go: {error}") from error
+        self._ran.pop(name, None)
 
     async def update(self, name: str, hardening: Hardening) -> bool:
         """Other limits for a running container; False if the kernel does not take them all."""
@@ -146,6 +166,7 @@ class OciEngine:
             self._cgroups.limits_swap,
             None if network is None else str(network.path),
             self._apparmor,
+            self._maps_users,
         )
         try:
             self._write_bundle(spec, config(spec, root.image, root.path, around))
@@ -186,21 +207,21 @@ class OciEngine:
             _close(theirs)
         channel = PipeChannel(*ours)
         try:
-            await self._made(called, folder)
+            await self._made(called, folder, runtime.name)
         except BaseException:
             channel.close()
             raise
         return channel
 
-    async def _made(self, called: Called, folder: Path) -> None:
+    async def _made(self, called: Called, folder: Path, runtime: str) -> None:
         try:
             async with asyncio.timeout(CALL_S):
                 code = await called.code()
         except TimeoutError:
             called.kill()
-            raise EngineTransient(f"{self.runtime} did not make the container within {CALL_S:g} s") from None
+            raise EngineTransient(f"{runtime} did not make the container within {CALL_S:g} s") from None
         if code != 0:
-            raise EngineTransient(f"{self.runtime} failed ({code}): {_last_words(folder / LOG)}")
+            raise EngineTransient(f"{runtime} failed ({code}): {_last_words(folder / LOG)}")
 
     async def _settled(self, name: str) -> None:
         """Wait while the container is being made: until then there may be more to end than we see."""

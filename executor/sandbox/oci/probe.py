@@ -9,33 +9,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from executor.debian import find_program
 from executor.errors import EngineError
-from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
-from executor.sandbox.hardening import JOB_UID, MIB
+from executor.sandbox.hardening import JOB_UID
+from executor.sandbox.limitprobe import INSTANCE, PROBE_S, probe_spec
+from executor.sandbox.oci.bundle import NOBODY_S
 from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.oci.engine import OciEngine
 from executor.sandbox.oci.spawn import Runtime
-from executor.sandbox.spec import ContainerSpec, Hardening, Tmpfs
+from executor.sandbox.spec import ContainerSpec
 
-INSTANCE = "probe"
-PROBE_S = 30.0
-MEMORY_BYTES, PIDS, CPUS = 48 * MIB, 24, 0.5
 NAMESPACES = ("mnt", "net", "pid", "ipc", "uts")
 SCRIPT = r"""
 status() { while read -r key value; do [ "$key" = "$1:" ] && echo $value; done < /proc/self/status; }
 say() { printf '"%s":"%s",' "$1" "$2"; }
 printf '{'
 for key in Uid CapEff CapBnd NoNewPrivs Seccomp; do say "$key" "$(status $key)"; done
-for kind in mnt net pid ipc uts; do say "$kind" "$(readlink /proc/self/ns/$kind)"; done
+for kind in mnt net pid ipc uts user; do say "$kind" "$(readlink /proc/self/ns/$kind)"; done
 look() { ( : > "$2/probe" ) 2>/dev/null && say "$1" writable || say "$1" read-only; }
+say users "$(tr -s ' \n' ' .' < /proc/self/uid_map)"
 look root ""; look tmp /tmp; look sys /sys/fs/cgroup; look dev /dev
 say keys "$(cat /proc/keys 2>/dev/null | wc -c)"
 printf '"pid1":"%s"}\n' "$$"
@@ -50,6 +48,8 @@ class Choice:
 
     runtime: Runtime | None
     obstacles: tuple[str, ...]
+    maps_users: bool = False
+    """Whether its containers have user namespaces."""
 
 
 def candidates(cgroups: Cgroups) -> Iterator[Runtime]:
@@ -64,8 +64,11 @@ def candidates(cgroups: Cgroups) -> Iterator[Runtime]:
         yield Runtime("runc", runc)
 
 
-async def choose(engine: OciEngine, image: str) -> Choice:
-    """Try the runtimes with the image, one of ours; the engine then uses the first that works."""
+async def choose(engine: OciEngine, image: str, *, wants_users: bool = False) -> Choice:
+    """Try the runtimes with the image, one of ours; the engine then uses the first that works.
+
+    With `wants_users` in user namespaces, where one that works has them.
+    """
     if os.geteuid() != 0:
         return Choice(None, (f"it needs root, and this process runs as user {os.geteuid()}",))
     if not engine.cgroups.trees:
@@ -75,12 +78,13 @@ async def choose(engine: OciEngine, image: str) -> Choice:
     if find_program("crun") is None:
         obstacles.append("crun is not installed (`executor setup` installs it)")
     for runtime in candidates(engine.cgroups):
-        engine.use(runtime)
-        if not (complaints := await _try(engine, image)):
-            return Choice(runtime, tuple(obstacles))
-        obstacles.append(f"{runtime.shown}: {'; '.join(complaints)}")
-    if len(obstacles) < 2:
-        obstacles.append("neither crun nor runc works here")
+        for maps_users in (True, False) if wants_users else (False,):
+            engine.use(runtime, maps_users=maps_users)
+            if not (wrong := await complaints(engine, image)):
+                return Choice(runtime, tuple(obstacles), maps_users)
+            how = " with user namespaces" if maps_users else ""
+            obstacles.append(f"{runtime.shown}{how}: {'; '.join(wrong)}")
+    obstacles.append("neither crun nor runc works here")
     return Choice(None, tuple(obstacles))
 
 
@@ -92,15 +96,15 @@ async def _remove_left(engine: OciEngine) -> None:
                 await engine.remove(seen.name)
 
 
-async def _try(engine: OciEngine, image: str) -> list[str]:
-    """What is wrong with the engine as it is; nothing if it works."""
-    name = f"executor-probe-{uuid.uuid4()}"
+async def complaints(engine: OciEngine, image: str, runtime_class: str | None = None) -> list[str]:
+    """What is wrong with the engine as it is, or with this class of its; nothing if it works."""
+    spec = replace(probe_spec(image, SCRIPT), runtime_class=runtime_class)
     try:
         try:
             async with asyncio.timeout(PROBE_S):
-                return await _look(engine, _spec(name, image))
+                return await _look(engine, spec)
         finally:
-            await engine.remove(name)
+            await engine.remove(spec.name)
     except TimeoutError:
         return [f"a container did not answer within {PROBE_S:g} s"]
     except (EngineError, OSError, ValueError, KeyError) as error:
@@ -115,12 +119,14 @@ async def _look(engine: OciEngine, spec: ContainerSpec) -> list[str]:
             if not (data := await channel.receive()):
                 return ["a container ended before it said anything"]
             said += data
-        complaints = [*judge_inside(json.loads(said), own_namespaces())]
-        complaints += judge_limits(engine.cgroups, spec)
+        wrong = [*judge_inside(json.loads(said), own_namespaces())]
+        if engine.maps_users:
+            wrong += judge_users(json.loads(said), own_namespaces())
+        wrong += judge_limits(engine.cgroups, spec)
         await engine.kill(spec.name)
         while await channel.receive():
             pass
-        return complaints
+        return wrong
     finally:
         channel.close()
 
@@ -137,6 +143,15 @@ def judge_inside(seen: Mapping[str, Any], own: Mapping[str, str]) -> Iterator[st
     for kind in NAMESPACES:
         if seen.get(kind) in (None, "", own[kind]):
             yield f"a container has the host's {kind} namespace"
+
+
+def judge_users(seen: Mapping[str, Any], own: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the container's user namespace."""
+    if seen.get("user") in (None, "", own["user"]):
+        yield "a container has the host's user namespace"
+    expected = {("0", str(NOBODY_S), "1"), (str(JOB_UID), str(JOB_UID), "1")}
+    if {tuple(line.split()) for line in str(seen.get("users")).split(".") if line.strip()} != expected:
+        yield f"a container's users are mapped as {seen.get('users')!r}"
 
 
 def judge_limits(cgroups: Cgroups, spec: ContainerSpec) -> list[str]:
@@ -158,29 +173,4 @@ def judge_limits(cgroups: Cgroups, spec: ContainerSpec) -> list[str]:
 
 def own_namespaces() -> dict[str, str]:
     """This process's namespaces, as a container's are read."""
-    return {kind: os.readlink(Path("/proc/self/ns") / kind) for kind in NAMESPACES}
-
-
-def _spec(name: str, image: str) -> ContainerSpec:
-    hardening = Hardening(
-        uid=JOB_UID,
-        gid=JOB_UID,
-        memory_bytes=MEMORY_BYTES,
-        swap_bytes=0,
-        cpus=CPUS,
-        pids=PIDS,
-        open_files=64,
-        file_bytes=MIB,
-        core_bytes=0,
-        shm_bytes=MIB,
-        tmpfs=(Tmpfs("/tmp", MIB, 64), Tmpfs("/job", MIB, 64)),
-        network="none",
-        ipc="private",
-        capabilities=(),
-        no_new_privileges=True,
-        read_only_root=True,
-        log_driver="none",
-        seccomp="engine-default",
-    )
-    labels = {LABEL: INSTANCE, LABEL_ROLE: "probe", LABEL_WORKER: str(os.getpid())}
-    return ContainerSpec(name, image, hardening, labels, entrypoint=("/bin/sh", "-c", SCRIPT))
+    return {kind: os.readlink(Path("/proc/self/ns") / kind) for kind in (*NAMESPACES, "user")}

@@ -1,19 +1,22 @@
-"""The system calls that no container of the oci engine may make, as an OCI seccomp profile.
+"""The system calls that no container may make, on either engine: one seccomp profile. Pure.
 
 It refuses what Docker's default profile refuses, by name instead of by omission, which makes it a
-tenth as long: a long one costs each container some milliseconds. Calls that the kernel refuses
+tenth as long: a long one costs each container some milliseconds. Docker reads the same JSON as an OCI runtime. Calls that the kernel refuses
 without capabilities anyway are in it too, so that mistakes in their code cannot be reached. Beyond
 Docker's: other processes' memory, io_uring, and sockets that no network namespace confines.
-jobinit filters again, on every engine.
+jobinit filters again.
 """
 
 from __future__ import annotations
 
+import json
 import platform
+from functools import cache
 from typing import Any
 
 EPERM, ENOSYS = 1, 38
-CLONE_NEWUSER = 0x10000000
+CLONE_NEW = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+"""clone's flags for namespaces: mnt, cgroup, uts, ipc, user, pid, net."""
 AF_ALG, AF_VSOCK = 38, 40
 ASKS_ONLY = 0xFFFFFFFF
 """The argument with which personality() changes nothing."""
@@ -46,6 +49,13 @@ REFUSED = (
 )  # fmt: skip
 
 
+@cache
+def text() -> str | None:
+    """The profile as JSON, as Docker takes it; None as for `profile`."""
+    known = profile()
+    return None if known is None else json.dumps(known)
+
+
 def profile() -> dict[str, Any] | None:
     """The profile in OCI's words; None for a machine whose architecture it does not know."""
     architecture = ARCHITECTURES.get(platform.machine())
@@ -56,7 +66,7 @@ def profile() -> dict[str, Any] | None:
         "architectures": [architecture],
         "syscalls": [
             _refuse(REFUSED),
-            _refuse(["clone"], _argument(0, "SCMP_CMP_MASKED_EQ", CLONE_NEWUSER, CLONE_NEWUSER)),
+            *(_refuse(["clone"], _argument(0, "SCMP_CMP_MASKED_EQ", flag, flag)) for flag in CLONE_NEW),
             # Its flags lie in memory, where a filter cannot look; libraries then use clone.
             _refuse(["clone3"], errno=ENOSYS),
             _refuse(["personality"], _argument(0, "SCMP_CMP_NE", ASKS_ONLY)),
