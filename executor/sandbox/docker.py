@@ -309,6 +309,7 @@ class DockerEngine:
             security=tuple(info.get("SecurityOptions") or ()),
             storage=storage(info),
             bounds_root=bounds_root(info),
+            root=info.get("DockerRootDir", ""),
         )
 
     def _inspect_image(self, tag: str) -> dict[str, Any]:

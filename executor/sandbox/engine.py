@@ -64,6 +64,8 @@ class EngineInfo:
     """Whether it may be able to give a container a writable root of a certain size."""
     about: str = ""
     """Which engine is used for what, and why not a better one."""
+    root: str = ""
+    """Where on its machine it keeps images and containers, if it says so."""
 
 
 class Channel(Protocol):
