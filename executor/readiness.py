@@ -26,8 +26,11 @@ from executor.storage.database import Database
 
 LOOK_S = 5.0
 """How long one look may take: longer than a busy engine needs, shorter than a prober's patience."""
-ROOM_BYTES = 16 * MIB
-"""With less than this free, rows and containers' files can fail to be written at any moment."""
+ROOM_BYTES = 32 * MIB
+"""With less than this free, rows and containers' files can fail to be written at any moment.
+
+ext4 counts as free up to 16 MiB that it keeps for itself.
+"""
 
 Found = tuple[bool, str]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -19,6 +20,7 @@ import docker
 from docker.errors import DockerException
 
 from executor.sandbox import kernel
+from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.oci.engine import MOUNTS, RUN
 from tests.faults.places import run, small_disk
 
@@ -38,9 +40,20 @@ class SecondEngine:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        (self._folder / "docker.pid").unlink(missing_ok=True)  # of one that was killed
+        self._kill("containerd.toml")
+        for left in (
+            "docker.pid",
+            "exec/containerd/containerd.pid",
+        ):  # of one that was killed: it may be reused
+            (self._folder / left).unlink(missing_ok=True)
         command = [
-            *("ip", "netns", "exec", self._namespace, "dockerd", "--bridge=none", "--iptables=false"),
+            *(
+                "nsenter",
+                f"--net=/run/netns/{self._namespace}",
+                "dockerd",
+                "--bridge=none",
+                "--iptables=false",
+            ),
             *("--data-root", str(self.disk / "docker"), "--exec-root", str(self._folder / "exec")),
             *("--host", self.address, "--pidfile", str(self._folder / "docker.pid")),
             *("--storage-driver", "overlay2", "--cgroup-parent", f"/{self._namespace}"),
@@ -56,8 +69,9 @@ class SecondEngine:
 
     def answers(self) -> bool:
         """Whether it is there."""
-        if not Path(self.address.removeprefix("unix://")).exists():
-            return False
+        with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaks one with each try on a dead file
+            if probe.connect_ex(self.address.removeprefix("unix://")) != 0:
+                return False
         try:
             client = docker.DockerClient(base_url=self.address, timeout=5)
             try:
@@ -72,36 +86,39 @@ class SecondEngine:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(60)
+        if how is signal.SIGKILL:  # as an init system does, which kills the whole unit
+            self._kill("containerd.toml")
 
-    def load(self, image: str) -> None:
-        """Give it an image that the machine's engine has."""
+    def load(self, image: str, tag: str) -> None:
+        """Give it an image that the machine's engine has, under this tag."""
+        ours = ["docker", "--host", self.address]
         with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
-            subprocess.run(
-                ["docker", "--host", self.address, "load", "--quiet"],
-                stdin=saving.stdout, check=True, capture_output=True, timeout=120,
-            )  # fmt: skip
+            load = [*ours, "load", "--quiet"]
+            subprocess.run(load, stdin=saving.stdout, check=True, capture_output=True, timeout=120)
+        run(*ours, "tag", image, tag)
 
     def clear(self) -> None:
         """End it and all that it has started: its containerd, what that runs, its mounts."""
         self.end(signal.SIGTERM)
-        for pid in self._started():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._kill("")
         let_go_of_layers(self.disk)
         for line in reversed(Path("/proc/self/mountinfo").read_text("utf-8").splitlines()):
             place = line.split()[4]
-            if place.startswith((f"{self._folder}/", f"{self.disk}/")):
+            if place.startswith(f"{self._folder}/") and place != str(self.disk):
                 run("umount", "--lazy", place)
+        for tree in Cgroups.of().trees:
+            groups = [path for path in (tree / self._namespace).rglob("*") if path.is_dir()]
+            for group in [*sorted(groups, reverse=True), tree / self._namespace]:
+                with suppress(OSError):
+                    group.rmdir()
 
-    def _started(self) -> list[int]:
-        """Processes whose command line names our folder: containerd, and the parents of containers."""
-        found = []
+    def _kill(self, word: str) -> None:
+        """Kill the processes whose command line names our folder and the word: containerd, containers' parents."""
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 line = (process / "cmdline").read_bytes().decode("utf-8", "replace")
-                if f"{self._folder}/exec" in line and int(process.name) != os.getpid():
-                    found.append(int(process.name))
-        return found
+                if f"{self._folder}/exec" in line and word in line and int(process.name) != os.getpid():
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def let_go_of_layers(disk: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from executor.containers import docker_parts
-from executor.runtimes import bundled, scan
-from executor.settings import load
+from executor.runtimes import bundled
 from tests.acceptance.service import RealService
 from tests.engines import BOTH, needs_root
 from tests.faults.places import filled
@@ -30,13 +31,12 @@ pytestmark = [
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[SecondEngine]:
-    """A second engine with the image of Bash; where unix sockets may have a name as long as theirs."""
+    """A second engine; where unix sockets may have a name as long as theirs."""
     folder = Path("/run") / f"executor-test-{tmp_path.name[:20]}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         with second_engine(folder) as running:
-            running.load(docker_parts(load(), scan()).image_tag(scan().by_name["bash"]))
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -52,13 +52,24 @@ def service(request: pytest.FixtureRequest, engine: SecondEngine, tmp_path: Path
         "EXECUTOR_RUNTIMES": str(languages),
         "EXECUTOR_CONCURRENCY": "4",
     }
+    # A tag says what an image is made from, the engine's own base image included: so each engine is asked.
+    asked = [sys.executable, "-m", "executor", "images", "tag", "bash"]
+    here, there = (
+        subprocess.run(
+            asked, env={**os.environ, **more}, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for more in ({}, settings)
+    )
+    engine.load(here, there)
     own = RealService(tmp_path / "data", EXECUTOR_ENGINE=request.param, **settings)
     own.folder.mkdir()
-    own.start()
-    yield own
-    if not engine.answers():
-        engine.start()
-    own.close()
+    try:
+        own.start()
+        yield own
+    finally:
+        if not engine.answers():
+            engine.start()
+        own.close()
 
 
 def at_work(service: RealService, attempts: range) -> dict[str, End]:

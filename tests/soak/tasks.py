@@ -63,7 +63,7 @@ def act(service: RealService, task: Task, accepted: dict[str, Task]) -> float:
     seen = (job["status"], job.get("reason"))
     assert seen == (task.status, task.reason), f"{job_id}: {seen} {str(job['result'])[:200]}"
     assert task.result in (None, job["result"]), f"{job_id}: {str(job['result'])[:200]}"
-    return float(job["duration_ms"]) / 1000
+    return float(job["duration_ms"] or 0) / 1000  # None: cancelled before it started
 
 
 def ended(service: RealService, job_id: str) -> dict[str, Any]:
