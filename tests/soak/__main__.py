@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from tests.acceptance.service import RealService
-from tests.bench.leftovers import busy, mounts, settled, strays
+from tests.bench.leftovers import WAITING, mounts, settled, strays
 from tests.faults.settling import volumes
 from tests.servers.database import DatabaseServer, running
 from tests.soak.readings import (
@@ -127,8 +127,8 @@ def soak(
     for thread in clients:
         thread.join()
     left = {
-        "containers without a job": len(settled(lambda: busy(service))),
-        "mounts, loop devices": len(settled(lambda: [one for one in mounts(service) if "/slots" not in one])),
+        "containers without a job": len(settled(lambda: idle(service))),
+        "mounts, loop devices": len(settled(lambda: lasting_mounts(service)[first.mounts :])),
         "volumes": len(settled(lambda: volumes(service))),
     }
     seen.readings.append(read(service, time.monotonic() - began, seen.ended, before))
@@ -147,6 +147,18 @@ def alone(service: RealService, task: Task, seen: Seen) -> str | None:
     except AssertionError as error:
         return f"{task.name}: {error}"
     return None
+
+
+def lasting_mounts(service: RealService) -> list[str]:
+    """Shared directories, spare ones among them, of which there are as many before the clients come."""
+    return [one for one in mounts(service) if "/slots" not in one]
+
+
+def idle(service: RealService) -> list[str]:
+    """Containers beyond those that wait, but for the workspace's holder, which stays for some minutes."""
+    waiting = sum(float(number) for number in WAITING.findall(service.http.get("/metrics").text))
+    found = service.containers()
+    return found if len(found) > waiting + 1 else []
 
 
 def client(
