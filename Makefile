@@ -11,7 +11,7 @@ TAKE_TURNS := $(if $(shell command -v flock 2>/dev/null),flock .make/lock)
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-all test-runtimes bench coverage check images clean venv
+.PHONY: help setup demo serve test test-all test-faults soak test-runtimes bench coverage check images clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,12 @@ test: setup ## set up, then the test suite (ARGS="-k name" for a part)
 
 test-all: setup ## as test, and the tests that take minutes: more kills, more random flows
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: setup ## what is killed, filled, stopped and set back under a real service, long tests among them
+	@$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
+
+soak: setup ## everything at once for ten minutes, then totals, leaks and drift (ARGS="--minutes 3 --clients 16")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: setup ## set up, then what scripts and flow runs cost here, beside others (ARGS=--help; some 20 minutes)
 	@$(BIN)/python -m tests.bench $(ARGS)

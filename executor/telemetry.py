@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -106,6 +109,24 @@ containers_reaped = Counter(
 )
 
 
+class Forgiving(io.TextIOBase):
+    """A log that cannot be written, on a full disk or to a reader that is gone, must not end what it tells of."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            self._file.flush()
+
+
 def configure(level: str) -> None:
     """Send our log to stderr: readable on a terminal, one JSON object a line elsewhere."""
     readable = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -119,7 +140,7 @@ def configure(level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(sys.stderr))),
     )
 
 

@@ -6,20 +6,20 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from starlette.datastructures import State
 
 from executor import datadir, telemetry
 from executor.api.app import build
 from executor.api.connection import ConnectionLimits, protocol
-from executor.api.context import Check, Context
+from executor.api.context import Context
 from executor.api.rates import Rates
 from executor.containers import Parts, docker_parts, make_sandbox, make_shared, make_slots
 from executor.errors import ExecutorError
@@ -28,13 +28,12 @@ from executor.flows.expressions.pool import Expressions
 from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import Job, now_us
-from executor.runtimes import Runtime, Runtimes, scan
+from executor.readiness import checks
+from executor.runtimes import Runtimes, scan
 from executor.sandbox.blank import Bounds
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import order_of
 from executor.sandbox.conversation import Cancellation
-from executor.sandbox.egress import Egress
-from executor.sandbox.engine import Engine
 from executor.sandbox.order import Listener, Order
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
@@ -53,9 +52,9 @@ from executor.workspace.workspaces import DEFAULT, Workspaces
 REAP_EVERY_S = 30.0
 SETTLE_S = 10.0
 KEEP_ALIVE_S = 75
+"""How long a client's connection may idle; longer than proxies keep theirs, so that they hang up first."""
 TOKEN_AFTER_S = 120.0
 """A job's token may outlast its time limit by this: a container's start, a graceful end."""
-"""How long a client's connection may idle; longer than proxies keep theirs, so that they hang up first."""
 
 
 @dataclass
@@ -133,6 +132,7 @@ class Service:
                 workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
             worker = self.worker = self._worker(desk, sandbox, workspaces, library, shared)
             requeued = await database.write(requeue_orphans, worker.worker_id)
+            await database.write(store.due_after_all, now_us())
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
             walker = self.walker = await self._walker(stack, desk, workspaces, library, shared, worker)
@@ -162,7 +162,7 @@ class Service:
                 rates=Rates(settings),
                 token=self.token,
                 image_of=sandbox.image_of,
-                checks=partial(checks, sandbox, database, self.runtimes, desk),
+                checks=partial(checks, sandbox, database, self.runtimes, desk, settings.data_dir),
             )
 
     def _worker(
@@ -336,50 +336,3 @@ async def warm(sandbox: Sandbox, runtimes: Runtimes, workspaces: Workspaces) -> 
         except ExecutorError as error:
             telemetry.log.warning("a language cannot wait booted", language=runtime.name, error=str(error))
     sandbox.pool.start()
-
-
-async def checks(sandbox: Sandbox, database: Database, runtimes: Runtimes, desk: Desk) -> list[Check]:
-    """What `/ready` looks at."""
-    found = [
-        await _check("engine", partial(_engine, sandbox.engine)),
-        await _check("database", partial(_database, database)),
-    ]
-    found += [
-        await _check(f"image {runtime.name}", partial(_images, sandbox, runtime)) for runtime in runtimes
-    ]
-    if sandbox.egress is not None and any(runtime.manifest.network == "egress" for runtime in runtimes):
-        found.append(await _check("image holder", partial(_holder_image, sandbox.engine, sandbox.egress)))
-    return [*found, Check("accepting", not desk.closed, "stopping" if desk.closed else "taking jobs")]
-
-
-async def _check(name: str, look: Callable[[], Awaitable[tuple[bool, str]]]) -> Check:
-    try:
-        ok, detail = await look()
-    except ExecutorError as error:
-        return Check(name, False, str(error))
-    return Check(name, ok, detail)
-
-
-async def _engine(engine: Engine) -> tuple[bool, str]:
-    info = await engine.info()
-    return True, info.about or f"{info.name} {info.version}, {info.runtime}, cgroup v{info.cgroup_version}"
-
-
-async def _database(database: Database) -> tuple[bool, str]:
-    await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
-    return True, database.engine.dialect.name
-
-
-async def _images(sandbox: Sandbox, runtime: Runtime) -> tuple[bool, str]:
-    tags = [await sandbox.image_of(stage) for stage in runtime.stages]
-    missing = [tag for tag in tags if not await sandbox.engine.has_image(tag)]
-    if missing:
-        return False, f"{missing[0]} is missing; run `executor images build`"
-    return True, ", ".join(tags)
-
-
-async def _holder_image(engine: Engine, egress: Egress) -> tuple[bool, str]:
-    tag = await egress.image_tag()
-    if not await engine.has_image(tag):
-        return False, f"{tag} is missing; run `executor images build`"
-    return True, tag

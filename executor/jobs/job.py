@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from executor.jobs.clock import CLOCK
 from executor.script import Limits
 
 State = Literal["queued", "running", "completed"]
@@ -154,8 +154,8 @@ def new_id() -> str:
 
 
 def now_us() -> int:
-    """The time now, in microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
+    """The time now, in microseconds since 1970, UTC; in one process it never goes back."""
+    return CLOCK.now_us()
 
 
 def as_us(when: datetime) -> int:

@@ -204,6 +204,19 @@ def release(connection: Connection, job: Job, not_before: int) -> bool:
     )
 
 
+def due_after_all(connection: Connection, now: int) -> int:
+    """Make due what only waits because the clock was set back; give the number of jobs.
+
+    They were handed in, or given back after a lost run, at a time that has yet to come. What somebody
+    has scheduled keeps its time.
+    """
+    was_due = or_(
+        jobs.c.scheduled_for <= jobs.c.created_at, and_(jobs.c.role == "script", jobs.c.attempt > 0)
+    )
+    late = and_(jobs.c.state == "queued", jobs.c.scheduled_for > now, jobs.c.created_at > now, was_due)
+    return int(connection.execute(update(jobs).where(late).values(scheduled_for=now)).rowcount)
+
+
 def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
     """Running jobs, flow runs among them, whose worker is not among the living."""
     return matching(connection, jobs.c.state == "running", jobs.c.worker_id.not_in(living))

@@ -328,6 +328,7 @@ class DockerEngine:
             storage=storage(info),
             bounds_root=bounds_root(info),
             runtimes=tuple(sorted(info.get("Runtimes") or ())),
+            root=info.get("DockerRootDir", ""),
         )
 
     def _inspect_image(self, tag: str) -> dict[str, Any]:

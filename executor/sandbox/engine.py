@@ -66,6 +66,8 @@ class EngineInfo:
     """The OCI runtimes that it may be asked for by name."""
     about: str = ""
     """Which engine is used for what, and why not a better one."""
+    root: str = ""
+    """Where on its machine it keeps images and containers, if it says so."""
 
 
 class Channel(Protocol):

@@ -10,8 +10,8 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -110,10 +110,11 @@ class Sandbox:
 
     async def _pack(self, order: Order, luggage: Path) -> Failed | None:
         """Lay ready what the container is to find as files: big arguments, a program; or why there is none."""
-        if order.has_luggage:
-            luggage.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if order.args_as_file:
-            await asyncio.to_thread((luggage / ARGS_FILE).write_bytes, order.script.args)
+        with no_room():
+            if order.has_luggage:
+                luggage.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if order.args_as_file:
+                await asyncio.to_thread((luggage / ARGS_FILE).write_bytes, order.script.args)
         if order.runtime.compiler is None:
             return None
         return await self.compiler.provide(order, self.run, luggage / PROGRAM_FILE)
@@ -274,7 +275,8 @@ class Sandbox:
     def own(self, blank: ContainerSpec, name: str, role: str) -> ContainerSpec:
         """Make a spec one container's: its name, our labels, and a directory of its own at /executor/in."""
         inbox = self.folder / name
-        inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with no_room():
+            inbox.mkdir(mode=0o755, parents=True, exist_ok=True)
         slot = (self._slot(name),) if blank.slot else ()
         return replace(
             blank,
@@ -308,6 +310,15 @@ class Sandbox:
             container=spec.name,
             reach=tuple(map(str, joined.reach)),
         )
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """What keeps us from writing into the data directory may pass, and is no bug. Raises EngineTransient."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineTransient(f"the data directory cannot be written to: {error}") from error
 
 
 def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +20,8 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
 
 from executor import telemetry
 from executor.errors import BadInput, ConfigurationError, Unavailable
@@ -40,6 +41,10 @@ STORE_RETRY_S = 1.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 AWAY = (OperationalError, InterfaceError)
 """Locked, away, read-only, disk full: it may pass."""
+READ_ONLY = "25006"
+"""What PostgreSQL says of a write while it is a standby, or was told to be read-only; that passes too."""
+PROVEN_S = 1.0
+"""A write that worked so lately proves that the next one would."""
 GROUP_MAX = 64
 """Writes that share a commit at most, so that the first of them need not wait for ever."""
 
@@ -76,6 +81,7 @@ class Database:
         self._checkpoint: Future[None] | None = None
         self._log = log_of(self.engine)
         self._closing = threading.Event()
+        self._written_at = 0.0
 
     async def migrate(self) -> None:
         """Bring the tables up to this version.
@@ -101,6 +107,12 @@ class Database:
     async def read(self, act: Callable[..., T], *args: Any) -> T:
         """`act(connection, *args)` on a consistent view; it must not write. Raises Unavailable."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, act, args)
+
+    async def prove(self) -> None:
+        """Return if writes and reads work now; raises Unavailable."""
+        if time.monotonic() - self._written_at > PROVEN_S:
+            await self.write(_write_nothing)
+        await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
 
     def _read(self, act: Callable[..., T], args: tuple[Any, ...]) -> T:
         try:
@@ -145,8 +157,13 @@ class Database:
             was_committing = len(done) == len(group) and transaction is not None
             if not (was_committing and self._has_committed(str(transaction))):
                 raise away(error) from error
+        except InternalError as error:
+            if getattr(error.orig, "sqlstate", None) != READ_ONLY:
+                raise
+            raise away(error) from error
         except DataError as error:
             raise no_text(error) from error
+        self._written_at = time.monotonic()
         return done
 
     def _tidy_log(self) -> None:
@@ -194,7 +211,13 @@ def _tell(group: Sequence[Write], outcomes: Sequence[Any]) -> None:
         write.tell(outcome)
 
 
-def away(error: OperationalError | InterfaceError) -> Unavailable:
+def _write_nothing(connection: Connection) -> None:
+    """Change a row and change it back: SQLite writes no page that was never different."""
+    for name in ("name || '.'", "substr(name, 1, length(name) - 1)"):
+        connection.execute(text(f"UPDATE workspaces SET name = {name} WHERE id = 'main'"))
+
+
+def away(error: OperationalError | InterfaceError | InternalError) -> Unavailable:
     """What the driver says, in our words."""
     return Unavailable(f"the database does not work: {str(error.orig).strip()}")
 

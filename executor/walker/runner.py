@@ -76,7 +76,8 @@ class Walker:
             return
         run = await self._desk.database.write(store.lease_one, run_id, self.worker_id, now_us())
         if run is not None:
-            self.start(run, await self._desk.database.read(store.args, run_id))
+            # It is ours already: without its args nobody would walk it before our end.
+            self.start(run, await insist(partial(self._desk.database.read, store.args, run_id)))
 
     def drop(self, run_id: str) -> None:
         """The run was ended over our head: its walk is over, and what was held for it."""
@@ -280,7 +281,8 @@ class Activation:
         run = self.run
         if run.cache_key is None or not world.is_new:
             return False
-        text = await self._desk.database.read(cache.find, run.workspace_id, run.cache_key, now_us())
+        find = partial(cache.find, workspace_id=run.workspace_id, key=run.cache_key, now=now_us())
+        text = await insist(partial(self._desk.database.read, find))
         if text is None:
             return False
         world.show_status(run.id, first_status(flow))
@@ -304,7 +306,7 @@ class Activation:
         for job_id in scripts:
             await insist(partial(self._desk.cancel, workspace_id, job_id, by, why))
         for job_id in scripts:
-            await self._desk.wait(workspace_id, job_id)
+            await insist(partial(self._desk.wait, workspace_id, job_id))
         await insist(partial(database.write, runs.end_all, self.run, end, flow_status, now_us()))
         self._ended()
 

@@ -159,7 +159,7 @@ class RealService:
 
     def containers(self) -> list[str]:
         """Names of all containers of this service on any engine, running or not."""
-        client = docker.from_env()
+        client = docker.from_env(environment={**os.environ, **self.settings})
         try:
             found = client.api.containers(all=True, filters={"label": f"{LABEL}={self.instance}"})
             names = [container["Names"][0] for container in found]

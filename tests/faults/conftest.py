@@ -1,0 +1,19 @@
+"""Real services to be hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.service import RealService
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RealService]:
+    """A service for one test, not started yet; stopped at the end."""
+    own = RealService(tmp_path / "data", EXECUTOR_CONCURRENCY="4")
+    own.folder.mkdir()
+    yield own
+    own.close()

@@ -1,0 +1,1 @@
+"""Everything at once for minutes, at saturation: `make soak` (`python -m tests.soak --help`)."""
