@@ -37,7 +37,7 @@ class SetPolicy(BaseModel):
 
 POLICY: dict[str, Any] = {
     "type": "object",
-    "description": "networks [{cidr, ports}], images, limits, concurrency",
+    "description": "networks [{cidr, ports}], egress {connections, connections_per_s, lookups_per_s}, images, limits, concurrency",
 }
 POLICY_BODY: dict[str, Any] = {
     "requestBody": {
