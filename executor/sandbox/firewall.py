@@ -23,6 +23,8 @@ LOG_GROUP = 1
 TOLD_PER_S = 500
 """So many refused packets a second are told; of a flood the rest is only refused."""
 DNS_PORT = 53
+NAMES_PORTS = (DNS_PORT, 853)
+"""Where resolvers listen: a range without ports does not open these, or anybody might be asked for names."""
 METADATA = (
     Reach("169.254.0.0/16"),  # link-local: nearly every cloud's metadata at 169.254.169.254
     Reach("fe80::/10"),
@@ -165,7 +167,8 @@ def output_rules(reach: tuple[Reach, ...], around: Surroundings) -> Iterator[str
     for family in _by_family([*host, *map(ipaddress.ip_network, around.holders)]):
         yield f"{_to(family)} {REFUSE}"
     for allowed in reach:
-        yield f"{_to([allowed.network])}{_ports(allowed.ports) or ' meta l4proto tcp'} accept"
+        ports = _ports(allowed.ports) or f" tcp dport != {{ {', '.join(map(str, NAMES_PORTS))} }}"
+        yield f"{_to([allowed.network])}{ports} accept"
     yield REFUSE
 
 
