@@ -26,6 +26,23 @@ from executor.sandbox.refusals import Refusal, Refusals
 from executor.sandbox.spec import Bind, ContainerSpec
 
 RESOLV_CONF = "resolv.conf"
+TELL_S = 2
+"""How long an ended job waits for what its holder has to tell."""
+
+
+@dataclass(eq=False)
+class _Hearing:
+    """A job at a holder. What the holder says is of the past: of jobs that have not begun, and of some that have ended.
+
+    So a job hears from its mark on, and counts as one who may be meant until the mark after its end.
+    """
+
+    refusals: Refusals | None
+    hears: bool = False
+
+    def begin(self, _: object) -> None:
+        """What is said from now on may be meant for it."""
+        self.hears = True
 
 
 @dataclass
@@ -36,7 +53,7 @@ class _Place(Place):
     reach: tuple[Reach, ...] = ()
     limits: EgressLimits | None = None
     """Those that its holder goes by."""
-    jobs: list[Refusals | None] = field(default_factory=list)
+    jobs: list[_Hearing] = field(default_factory=list)
 
     def refused(self, words: list[str]) -> None:
         """Tell the jobs of a packet."""
@@ -44,8 +61,8 @@ class _Place(Place):
         is_never = self.around.is_never_reached(refusal.address, refusal.port)
         reason = refusal.text(self.limits or USUAL_LIMITS, is_never)
         for job in self.jobs:
-            if job is not None:
-                job.take(refusal, reason, is_alone=len(self.jobs) == 1)
+            if job.hears and job.refusals is not None:
+                job.refusals.take(refusal, reason, is_alone=len(self.jobs) == 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class Egress:
 
         What a workspace may reach, and how much, is one thing for all its jobs: of two that come with
         different ranges, the later one's count for both, unless `change` has said what counts.
-        When the context ends well, `refusals` has heard of all that was refused.
+        When the context ends, a job that failed has heard in `refusals` of all that was refused to it.
         Raises EngineTransient when the holder is lost on the way, EngineError when there can be none.
         """
         async with self.holders.needed(workspace) as place:
@@ -113,18 +130,19 @@ class Egress:
     @asynccontextmanager
     async def _told(self, place: _Place, holder: Holder, refusals: Refusals | None) -> AsyncIterator[None]:
         """A job of the place is there, and hears what is refused."""
-        place.jobs.append(refusals)
+        job = _Hearing(refusals)
+        place.jobs.append(job)
         try:
-            if refusals is not None:
-                await holder.forget()  # what an earlier job was told, this one is to be told too
+            (await holder.mark()).add_done_callback(job.begin)
             yield
-            if refusals is not None:
-                with suppress(EngineTransient):  # the job has ended, whatever its holder does
-                    await holder.sync()
+            if refusals is not None and refusals.are_worth_a_wait:
+                with suppress(EngineTransient, TimeoutError):  # the job has ended, whatever its holder does
+                    await asyncio.wait_for(await holder.mark(), TELL_S)
         finally:
-            del place.jobs[next(i for i, job in enumerate(place.jobs) if job is refusals)]
             if refusals is not None:
                 refusals.close()
+            job.refusals = None
+            await _leave(place, holder, job)
 
     async def change(
         self, workspace: str, reach: tuple[Reach, ...], limits: EgressLimits = USUAL_LIMITS
@@ -233,6 +251,19 @@ class Egress:
         if not self._on_bridge and self._bridge is not None:
             self._cleanup.discard_network(self._bridge[0])
             self._bridge = None
+
+
+async def _leave(place: _Place, holder: Holder, job: _Hearing) -> None:
+    """The job is gone, but what the holder says next may still be about it."""
+    try:
+        mark = await holder.mark()
+    except EngineTransient:
+        place.jobs.remove(job)
+    except BaseException:
+        place.jobs.remove(job)
+        raise
+    else:
+        mark.add_done_callback(lambda _: place.jobs.remove(job))
 
 
 async def find_abilities(holder: Holder) -> Abilities:

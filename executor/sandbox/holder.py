@@ -18,8 +18,6 @@ from executor.sandbox.spec import ContainerSpec
 
 ANSWER_S = 15
 """How long a holder may take to boot and load its rules."""
-SYNC_S = 2
-"""How long it may take to say what it knows."""
 ANSWER_BYTES_MAX = 64 * 1024
 
 
@@ -39,7 +37,7 @@ class Holder:
         self._refused = refused
         self._closed = False
         self._answers: asyncio.Queue[str] = asyncio.Queue()
-        self._syncs: dict[str, asyncio.Future[None]] = {}
+        self._marks: dict[str, asyncio.Future[bool]] = {}
         self._numbers = itertools.count(1)
         self._listening = asyncio.create_task(self._listen(), name=f"holder {name}")
 
@@ -72,22 +70,17 @@ class Holder:
         """Why the kernel would not take these rules; None if it would. Raises EngineTransient as `load` does."""
         return await self._ask("check", rules)
 
-    async def sync(self) -> None:
-        """Return when `refused` was told of every packet before; raises EngineTransient when the holder is gone."""
-        number = str(next(self._numbers))
-        self._syncs[number] = asyncio.get_running_loop().create_future()
-        try:
-            await self._channel.send(f"sync {number}\n".encode())
-            async with asyncio.timeout(SYNC_S):
-                await self._syncs[number]
-        except TimeoutError:
-            raise EngineTransient(f"the holder said nothing for {SYNC_S} s") from None
-        finally:
-            del self._syncs[number]
+    async def mark(self) -> asyncio.Future[bool]:
+        """Done when `refused` was told of every packet before; what was told before is told again from there on.
 
-    async def forget(self) -> None:
-        """Packets to targets that were told already are told again; raises EngineTransient when it is gone."""
-        await self._channel.send(b"sync 0\n")
+        False if the holder has ended meanwhile. Raises EngineTransient when it was gone already.
+        """
+        if not self.is_alive:
+            raise EngineTransient("the holder has ended")
+        number = str(next(self._numbers))
+        mark = self._marks[number] = asyncio.get_running_loop().create_future()
+        await self._channel.send(f"sync {number}\n".encode())
+        return mark
 
     def close(self) -> None:
         """Let go of the holder, which ends it."""
@@ -123,16 +116,17 @@ class Holder:
                     break
         finally:  # whoever waits for an answer learns that there is none
             self._answers.put_nowait("")
-            for waiting in self._syncs.values():
-                if not waiting.done():
-                    waiting.set_exception(EngineTransient("the holder has ended"))
+            for mark in self._marks.values():
+                if not mark.done():
+                    mark.set_result(False)
+            self._marks.clear()
 
     def _hear(self, said: str) -> None:
         match said.split():
             case ["packet", *words]:
                 self._refused(words)
             case ["at", number]:
-                if (waiting := self._syncs.get(number)) is not None and not waiting.done():
-                    waiting.set_result(None)
+                if (mark := self._marks.pop(number, None)) is not None and not mark.done():
+                    mark.set_result(True)
             case _:
                 self._answers.put_nowait(said)

@@ -71,6 +71,13 @@ class Refusals:
         self._at_line_start = True
         self._known: set[str] = set()
         self._waiting: list[str] = []
+        self.has_failed = False
+        """Whether the job did; then what was refused may be the reason."""
+
+    @property
+    def are_worth_a_wait(self) -> bool:
+        """Whether an end waits for what is still to be told: others would wait a millisecond for nothing."""
+        return self.has_failed or bool(self._known)
 
     def log(self, text: str) -> None:
         """Write what the script has said; after a whole line, what waits too."""

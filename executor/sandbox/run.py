@@ -99,7 +99,10 @@ class Sandbox:
             if (failed := await self._pack(order, luggage)) is not None:
                 return failed
             async with self._network(order, place, refusals) as joined:
-                return await self._live(order, place, joined, luggage)
+                outcome = await self._live(order, place, joined, luggage)
+                if refusals is not None:
+                    refusals.has_failed = isinstance(outcome, Failed)
+                return outcome
         except ImageMissing as error:
             if place.is_foreign:
                 return Failed(Reason.IMAGE_NOT_FOUND, f"image {place.shown} was removed from this host")

@@ -100,8 +100,8 @@ class Bench:
     async def reached(
         self, *targets: tuple[str, int], reach: tuple[Reach, ...], workspace: str = "main"
     ) -> Any:
-        """What a job of the workspace is told at each target."""
-        return await self.run(CONNECT, reach=reach, workspace=workspace, targets=targets)
+        """What a job of the workspace is told at each target; then it waits until its log knows of that too."""
+        return await self.run(CONNECT, reach=reach, workspace=workspace, targets=targets, pause_s=0.1)
 
     async def holder(self, reach: tuple[Reach, ...] = ()) -> str:
         """The name of the holder, which has these rules."""

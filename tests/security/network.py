@@ -31,8 +31,10 @@ def connect(host, port):
         said = "errno %d" % error.errno
     return said
 
-def main(targets):
-    return [connect(host, port) for host, port in targets]
+def main(targets, pause_s=0):
+    found = [connect(host, port) for host, port in targets]
+    time.sleep(pause_s)
+    return found
 """
 """A script that says what it was told at each target, or by which error it did not get there."""
 

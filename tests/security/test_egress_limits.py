@@ -13,6 +13,7 @@ import pytest
 
 from executor.reach import EgressLimits, Reach
 from executor.runtimes import Runtimes
+from executor.script import Failed
 from tests.security.egress import EVERYTHING, Bench
 from tests.security.network import (
     REFUSED,
@@ -149,7 +150,7 @@ def main(host, port):
 
 
 ASK = """
-import socket
+import socket, time
 
 QUERY = bytes.fromhex("000101000001000000000000") + b"\\x07example\\x00\\x00\\x01\\x00\\x01"
 
@@ -170,7 +171,10 @@ async def test_so_many_lookups_are_asked_in_a_second(bench: Bench) -> None:
     await bench.holder()
     assert bench.bridge is not None
     (gateway,) = bench.bridge.gateways
-    source = ASK + "\ndef main(host): return [ask(host) for _ in range(20)]\n"
+    source = (
+        ASK
+        + "\ndef main(host):\n    found = [ask(host) for _ in range(20)]\n    time.sleep(0.1)\n    return found\n"
+    )
     with resolver(gateway, answer="10.0.0.5") as asked:
         found = await bench.run(
             source, reach=(Reach("10.0.0.5"),), egress=EgressLimits(lookups_per_s=5), host=gateway
@@ -186,7 +190,15 @@ async def test_other_resolvers_are_not_asked_however_wide_the_policy(bench: Benc
     await bench.holder()
     assert bench.bridge is not None
     host = host_addresses()[0]
-    source = ASK + "\ndef main(host): return [ask(host), ask(host, socket.SOCK_STREAM)]\n"
+    source = (
+        ASK
+        + """
+def main(host):
+    found = [ask(host), ask(host, socket.SOCK_STREAM)]
+    time.sleep(0.1)
+    return found
+"""
+    )
     with resolver(host, answer="10.0.0.5") as asked, listener(host, port=53):
         wide = (*EVERYTHING, Reach(host, (80,)))
         assert await bench.run(source, reach=wide, host=host) == [1, 111]
@@ -215,13 +227,22 @@ async def test_what_was_refused_is_in_the_job_s_log_and_in_that_of_the_next(benc
         assert bench.last_log == ""
 
 
+FAIL = """
+import os, socket
+def main(host):
+    socket.socket().connect_ex((host, 5432))
+    os._exit(1)
+"""
+
+
 async def test_of_two_jobs_at_once_each_hears_of_what_one_of_them_was_refused(bench: Bench) -> None:
     waiting = asyncio.create_task(
         bench.run("import time\ndef main():\n    print('there')\n    time.sleep(3)")
     )
     await until(lambda: "there" in bench.log, timeout_s=20)
-    await bench.reached(("10.1.2.3", 5432), reach=())
-    await bench.reached(("10.1.2.4", 5432), reach=(), workspace="other")
+    for address, workspace in (("10.1.2.3", "main"), ("10.1.2.4", "other")):
+        failed = await bench.run(FAIL, workspace=workspace, reach=(Reach("10.0.0.5"),), host=address)
+        assert isinstance(failed, Failed)
     await waiting
     said = f"[executor] a job of this workspace was refused: tcp 10.1.2.3:5432 {POLICY}\n"
     assert list(bench.logs.values()) == [

@@ -247,17 +247,35 @@ async def test_what_the_kernel_lacks_is_left_out_and_said(bench: Bench, word: st
 async def test_a_job_hears_what_was_refused_to_it_alone_or_to_somebody(bench: Bench) -> None:
     """All of it by the time that it has ended; an earlier job hears nothing more."""
     logs: list[list[str]] = [[], [], []]
-    bench.engine.packets.append("policy tcp 10.0.0.9 80")
-    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(logs[0].append)):
-        pass
-    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(logs[1].append)):
+    refusals = [Refusals(log.append) for log in logs]
+    for job in refusals:
+        job.has_failed = True
+    bench.engine.packets.append("policy tcp 10.0.0.8 80")  # to somebody before
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[0]):
         await asyncio.sleep(0.01)
-        bench.engine.packets.append("policy tcp 10.0.0.9 81")
-        async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(logs[2].append)):
-            pass
+        bench.engine.packets.append("policy tcp 10.0.0.9 80")
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[1]):
+        async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[2]):
+            await asyncio.sleep(0.01)
+            bench.engine.packets.append("policy tcp 10.0.0.9 81")
+        await asyncio.sleep(0.01)
+        bench.engine.packets.append("policy tcp 10.0.0.9 82")
     policy = "(the workspace's policy does not allow it)\n"
     assert logs[0] == [f"[executor] refused: tcp 10.0.0.9:80 {policy}"]
-    assert logs[1] == logs[2] == [f"[executor] a job of this workspace was refused: tcp 10.0.0.9:81 {policy}"]
+    assert logs[2] == [f"[executor] a job of this workspace was refused: tcp 10.0.0.9:81 {policy}"]
+    assert logs[1] == [*logs[2], f"[executor] refused: tcp 10.0.0.9:82 {policy}"]
+
+
+async def test_what_is_told_late_of_an_ended_job_is_not_blamed_on_the_one_that_is_left(bench: Bench) -> None:
+    """A job that succeeds does not wait for what the holder has to tell."""
+    left, log = Refusals(lambda _: None), list[str]()
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(log.append)):
+        async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, left):
+            await asyncio.sleep(0.01)
+            bench.engine.packets.append("policy tcp 10.0.0.9 80")
+        await asyncio.sleep(0.01)
+    (line,) = log
+    assert line.startswith("[executor] a job of this workspace was refused: tcp 10.0.0.9:80")
 
 
 async def test_a_holder_that_dies_under_a_job_does_not_hurt_its_end(bench: Bench) -> None:
