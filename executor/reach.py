@@ -1,4 +1,4 @@
-"""What jobs may reach over the network: address ranges and TCP ports, as plain values.
+"""What jobs may reach over the network, and how much of it at once, as plain values.
 
 Written `10.0.0.5`, `10.0.0.0/8:5432,5433` or `[fd00::/8]:5432` in settings and on the command line.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 PORTS = range(1, 65536)
 TEXT = re.compile(
@@ -49,6 +50,30 @@ class Reach:
             return self.cidr
         shown = f"[{self.cidr}]" if ":" in self.cidr else self.cidr
         return f"{shown}:{','.join(map(str, self.ports))}"
+
+
+@dataclass(frozen=True)
+class EgressLimits:
+    """How much the jobs of one workspace together may ask of the network; all of them 1 or more.
+
+    `connections` at once, and new ones a second; `lookups_per_s` are questions to resolvers. Of what is
+    counted by the second, a second's worth may come at once.
+    """
+
+    connections: int = 256
+    connections_per_s: int = 100
+    lookups_per_s: int = 100
+
+    def lowered(self, asked: Mapping[str, int | None]) -> EgressLimits:
+        """The same with what is asked where that is lower."""
+        return replace(
+            self,
+            **{name: min(value, getattr(self, name)) for name, value in asked.items() if value is not None},
+        )
+
+
+USUAL_LIMITS = EgressLimits()
+"""Where nobody says otherwise."""
 
 
 def parse(text: str) -> Reach:

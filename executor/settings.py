@@ -31,7 +31,7 @@ from pydantic_settings import (
 )
 
 from executor.errors import ConfigurationError
-from executor.reach import Reach, parse_all
+from executor.reach import EgressLimits, Reach, parse_all
 
 MIB = 1024 * 1024
 CONFIG = "executor.toml"
@@ -174,6 +174,24 @@ class Settings(BaseSettings):
         description="what jobs with egress may reach where the workspace's policy says nothing of `networks`: "
         "`10.0.0.0/8:5432,3306 192.168.1.5`; default: nothing",
     )
+    egress_connections: int = Field(
+        EgressLimits.connections,
+        ge=1,
+        le=65535,
+        description="connections that the jobs of one workspace may have open at once; a policy's `egress` can lower it",
+    )
+    egress_connections_per_s: int = Field(
+        EgressLimits.connections_per_s,
+        ge=1,
+        le=1_000_000,
+        description="new connections of one workspace in a second; as many may come at once",
+    )
+    egress_lookups_per_s: int = Field(
+        EgressLimits.lookups_per_s,
+        ge=1,
+        le=1_000_000,
+        description="questions of one workspace to resolvers in a second; as many may come at once",
+    )
     dns: str | None = Field(
         None,
         description="addresses of the resolvers that jobs with egress may ask; default: the host's own",
@@ -232,6 +250,11 @@ class Settings(BaseSettings):
     def reach(self) -> tuple[Reach, ...]:
         """What `networks` opens."""
         return parse_all(self.networks or "")
+
+    @property
+    def egress_limits(self) -> EgressLimits:
+        """How much the jobs of one workspace may ask of the network, unless its policy says less."""
+        return EgressLimits(self.egress_connections, self.egress_connections_per_s, self.egress_lookups_per_s)
 
     @property
     def resolvers(self) -> tuple[str, ...] | None:

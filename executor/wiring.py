@@ -98,7 +98,7 @@ class Service:
             database = Database(settings.resolved_database_url())
             stack.callback(database.close)
             await database.migrate()
-            workspaces = Workspaces(database, settings.limits, settings.reach)
+            workspaces = Workspaces(database, settings.limits, settings.reach, settings.egress_limits)
             await workspaces.load(now_us())
             library = await Library.open(database, settings)
             tokens = Tokens(database)
@@ -129,7 +129,9 @@ class Service:
             await shared.sweep(partial(database.read, runs.is_unfinished))
             workspaces.unfit = parts.engine.unfit
             if (egress := sandbox.egress) is not None:
-                workspaces.on_change = lambda workspace: egress.change(workspace, workspaces.reach(workspace))
+                workspaces.on_change = lambda workspace: egress.change(
+                    workspace, workspaces.reach(workspace), workspaces.egress_limits(workspace)
+                )
             worker = self.worker = self._worker(desk, sandbox, workspaces, library, shared)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             await database.write(store.due_after_all, now_us())
@@ -184,6 +186,7 @@ class Service:
             base_url=settings.resolved_base_url(),
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
+            workspace_egress=workspaces.egress_limits,
             workspace_images=workspaces.images,
             runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,

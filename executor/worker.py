@@ -22,7 +22,7 @@ from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob
 from executor.jobs.slots import Slots
-from executor.reach import Reach
+from executor.reach import EgressLimits, Reach
 from executor.runtimes import Runtimes
 from executor.sandbox.conversation import Cancellation
 from executor.sandbox.order import Listener, Order
@@ -60,6 +60,7 @@ class Worker:
         base_url: str,
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
+        workspace_egress: Callable[[str], EgressLimits],
         workspace_images: Callable[[str], tuple[str, ...] | None],
         runtime_class: Callable[[str], str | None],
         default_timeout_s: Callable[[str], float],
@@ -74,6 +75,7 @@ class Worker:
         self._cancel_grace_s = cancel_grace_s
         self._base_url = base_url
         self._workspace_reach = workspace_reach
+        self._workspace_egress = workspace_egress
         self._workspace_images = workspace_images
         self._runtime_class = runtime_class
         self._default_timeout_s = default_timeout_s
@@ -283,6 +285,7 @@ class Worker:
             ),
             workspace=job.workspace_id,
             reach=self._workspace_reach(job.workspace_id),
+            egress_limits=self._workspace_egress(job.workspace_id),
             images=self._workspace_images(job.workspace_id),
             runtime_class=self._runtime_class(job.workspace_id),
         )

@@ -37,7 +37,8 @@ class SetPolicy(BaseModel):
 
 POLICY: dict[str, Any] = {
     "type": "object",
-    "description": "networks [{cidr, ports}], images, limits, concurrency, validate_args, runtime_class (runc, crun, runsc)",
+    "description": "networks [{cidr, ports}], egress {connections, connections_per_s, lookups_per_s}, images, limits, "
+    "concurrency, validate_args, runtime_class (runc, crun, runsc)",
 }
 POLICY_BODY: dict[str, Any] = {
     "requestBody": {

@@ -360,8 +360,11 @@ async def _egress(settings: Settings, sandbox: Sandbox) -> list[Finding]:
     image = Finding("image holder", True, tag)
     opened = " ".join(map(str, settings.reach)) or "nothing, unless a workspace's policy says so"
     try:
-        async with egress.joined("main", settings.reach):
-            return [image, Finding("egress", True, f"a holder took its rules; jobs may reach {opened}")]
+        async with egress.joined("main", settings.reach, settings.egress_limits):
+            found = [image, Finding("egress", True, f"a holder took its rules; jobs may reach {opened}")]
+        missing = egress.abilities.missing if egress.abilities else ()
+        lacks = "load the kernel's modules, or live without: all else about egress holds"
+        return [*found, *(Finding("egress", False, what, lacks) for what in missing)]
     except EngineError as error:
         remedy = "languages with network cannot run; the kernel needs nftables (CONFIG_NF_TABLES)"
         return [image, Finding("egress", False, str(error), remedy)]

@@ -152,6 +152,7 @@ async def _run(
                 cancellation=cancellation,
                 listener=Listener(claimed=claimed, log=_show_log),
                 reach=reach,
+                egress_limits=settings.egress_limits,
             )
             outcome = await sandbox.run(order)
         finally:

@@ -9,30 +9,69 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor import telemetry
-from executor.errors import EngineError, ImageMissing
-from executor.reach import Reach
+from executor.errors import EngineError, EngineTransient, ImageMissing
+from executor.reach import USUAL_LIMITS, EgressLimits, Reach
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.engine import LABEL_ROLE, Bridge, Engine
-from executor.sandbox.firewall import Surroundings, rules
+from executor.sandbox.firewall import Surroundings, limit_rules, rules
 from executor.sandbox.hardening import harden_holder
 from executor.sandbox.holder import Holder
 from executor.sandbox.holders import IDLE_S, Holders, Joined, Place, network_of
+from executor.sandbox.refusals import Refusal, Refusals
 from executor.sandbox.spec import Bind, ContainerSpec
 
 RESOLV_CONF = "resolv.conf"
+TELL_S = 2
+"""How long an ended job waits for what its holder has to tell."""
+
+
+@dataclass(eq=False)
+class _Hearing:
+    """A job at a holder. What the holder says is of the past: of jobs that have not begun, and of some that have ended.
+
+    So a job hears from its mark on, and counts as one who may be meant until the mark after its end.
+    """
+
+    refusals: Refusals | None
+    hears: bool = False
+
+    def begin(self, _: object) -> None:
+        """What is said from now on may be meant for it."""
+        self.hears = True
 
 
 @dataclass
 class _Place(Place):
-    """A workspace's holder, what is around it, and what its rules open."""
+    """A workspace's holder, what is around it, what its rules open, and the jobs to tell of refusals."""
 
     around: Surroundings = field(default_factory=Surroundings)
     reach: tuple[Reach, ...] = ()
+    limits: EgressLimits | None = None
+    """Those that its holder goes by."""
+    jobs: list[_Hearing] = field(default_factory=list)
+
+    def refused(self, words: list[str]) -> None:
+        """Tell the jobs of a packet."""
+        refusal = Refusal.read(words)
+        is_never = self.around.is_never_reached(refusal.address, refusal.port)
+        reason = refusal.text(self.limits or USUAL_LIMITS, is_never)
+        for job in self.jobs:
+            if job.hears and job.refusals is not None:
+                job.refusals.take(refusal, reason, is_alone=len(self.jobs) == 1)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What of the rules the host's kernel can do beyond judging where packets go, and why not the rest."""
+
+    limiting: bool = True
+    telling: bool = True
+    missing: tuple[str, ...] = ()
 
 
 class Egress:
@@ -58,33 +97,61 @@ class Egress:
         self._labels = labels
         self._ipv6 = ipv6
         self.holders = Holders(engine, _Place, self._give_up, idle_s)
-        self._changed: dict[str, tuple[Reach, ...]] = {}
+        self._changed: dict[str, tuple[tuple[Reach, ...], EgressLimits]] = {}
+        self.abilities: Abilities | None = None
+        """None until the first holder was made."""
         self._bridge: tuple[str, Bridge] | None = None
         self._on_bridge: set[str] = set()
         self._making_bridge = asyncio.Lock()
 
     @asynccontextmanager
-    async def joined(self, workspace: str, reach: tuple[Reach, ...]) -> AsyncIterator[Joined]:
+    async def joined(
+        self,
+        workspace: str,
+        reach: tuple[Reach, ...],
+        limits: EgressLimits = USUAL_LIMITS,
+        refusals: Refusals | None = None,
+    ) -> AsyncIterator[Joined]:
         """The network for one job of the workspace, for as long as the context lasts.
 
-        What a workspace may reach is one thing for all its jobs: of two that come with different
-        ranges, the later one's count for both, unless `change` has said what counts.
+        What a workspace may reach, and how much, is one thing for all its jobs: of two that come with
+        different ranges, the later one's count for both, unless `change` has said what counts.
+        When the context ends, a job that failed has heard in `refusals` of all that was refused to it.
         Raises EngineTransient when the holder is lost on the way, EngineError when there can be none.
         """
         async with self.holders.needed(workspace) as place:
             async with place.turn:
-                holder = await self._settle(place, self._changed.get(workspace, reach))
+                holder = await self._settle(place, *self._changed.get(workspace, (reach, limits)))
                 bind = Bind(self._folder.resolve() / holder.name / RESOLV_CONF, "/etc/resolv.conf")
                 joined = Joined(network_of(holder), (bind,), place.reach)
-            async with self.holders.explained(holder):
+            async with self.holders.explained(holder), self._told(place, holder, refusals):
                 yield joined
 
-    async def change(self, workspace: str, reach: tuple[Reach, ...]) -> None:
+    @asynccontextmanager
+    async def _told(self, place: _Place, holder: Holder, refusals: Refusals | None) -> AsyncIterator[None]:
+        """A job of the place is there, and hears what is refused."""
+        job = _Hearing(refusals)
+        place.jobs.append(job)
+        try:
+            (await holder.mark()).add_done_callback(job.begin)
+            yield
+            if refusals is not None and refusals.are_worth_a_wait:
+                with suppress(EngineTransient, TimeoutError):  # the job has ended, whatever its holder does
+                    await asyncio.wait_for(await holder.mark(), TELL_S)
+        finally:
+            if refusals is not None:
+                refusals.close()
+            job.refusals = None
+            await _leave(place, holder, job)
+
+    async def change(
+        self, workspace: str, reach: tuple[Reach, ...], limits: EgressLimits = USUAL_LIMITS
+    ) -> None:
         """The workspace's policy is another one: from now on it counts, for running jobs too.
 
         Where it cannot be loaded, the holder ends, and its jobs reach nothing more.
         """
-        self._changed[workspace] = reach
+        self._changed[workspace] = reach, limits
         place = self.holders.find(workspace)
         if place is None:
             return
@@ -92,7 +159,7 @@ class Egress:
             if place.holder is None:
                 return
             try:
-                await self._load(place, place.holder, reach)
+                await self._load(place, place.holder, reach, limits)
             except EngineError as error:
                 self.holders.drop(place)
                 telemetry.log.warning(
@@ -105,18 +172,18 @@ class Egress:
 
     # ------------------------------------------------------------ holders
 
-    async def _settle(self, place: _Place, reach: tuple[Reach, ...]) -> Holder:
+    async def _settle(self, place: _Place, reach: tuple[Reach, ...], limits: EgressLimits) -> Holder:
         """A living holder with these rules in the place."""
         if place.holder is None or not place.holder.is_alive:
             self.holders.drop(place)
-            await self._make(place, reach)
-        elif place.reach != reach:
-            await self._load(place, place.holder, reach)
+            await self._make(place, reach, limits)
+        elif (place.reach, place.limits) != (reach, limits):
+            await self._load(place, place.holder, reach, limits)
         if place.holder is None:
             raise AssertionError("BUG: a holder was made and is not there")
         return place.holder
 
-    async def _make(self, place: _Place, reach: tuple[Reach, ...]) -> None:
+    async def _make(self, place: _Place, reach: tuple[Reach, ...], limits: EgressLimits) -> None:
         name = f"executor-holder-{uuid.uuid4()}"
         image = await self.image_tag()
         self._cleanup.owns(name)
@@ -131,8 +198,9 @@ class Egress:
                 labels={**self._labels, LABEL_ROLE: "holder"},
                 network=network,
             )
-            place.holder = await Holder.start(self._engine, spec)
-            await self._load(place, place.holder, reach)
+            place.holder = await Holder.start(self._engine, spec, place.refused)
+            place.limits = None
+            await self._load(place, place.holder, reach, limits)
         except ImageMissing as error:
             self._give_up(name)
             raise EngineError(
@@ -143,10 +211,16 @@ class Egress:
             self._give_up(name)
             raise
 
-    async def _load(self, place: _Place, holder: Holder, reach: tuple[Reach, ...]) -> None:
+    async def _load(
+        self, place: _Place, holder: Holder, reach: tuple[Reach, ...], limits: EgressLimits
+    ) -> None:
         """Rules first: a job must not ask a resolver that it may not reach."""
-        await holder.load(rules(reach, place.around))
-        place.reach = reach
+        can = self.abilities = self.abilities or await find_abilities(holder)
+        files = rules(reach, place.around, telling=can.telling)
+        if can.limiting and limits != place.limits:
+            files += limit_rules(limits, telling=can.telling)
+        await holder.load(files)
+        place.reach, place.limits = reach, limits
         path = self._folder / holder.name / RESOLV_CONF
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -177,3 +251,28 @@ class Egress:
         if not self._on_bridge and self._bridge is not None:
             self._cleanup.discard_network(self._bridge[0])
             self._bridge = None
+
+
+async def _leave(place: _Place, holder: Holder, job: _Hearing) -> None:
+    """The job is gone, but what the holder says next may still be about it."""
+    try:
+        mark = await holder.mark()
+    except EngineTransient:
+        place.jobs.remove(job)
+    except BaseException:
+        place.jobs.remove(job)
+        raise
+    else:
+        mark.add_done_callback(lambda _: place.jobs.remove(job))
+
+
+async def find_abilities(holder: Holder) -> Abilities:
+    """Try on a holder what the host's kernel can do; raises EngineTransient when the holder is gone."""
+    missing = []
+    if untold := await holder.check(rules((), Surroundings())):
+        missing.append(f"refusals are not told in logs (nfnetlink_log, nft_log): {untold}")
+    if unlimited := await holder.check(limit_rules(USUAL_LIMITS, telling=False)):
+        missing.append(f"connections are not limited (nft_connlimit, nft_limit, nft_ct): {unlimited}")
+    for what in missing:
+        telemetry.log.warning("the host's kernel lacks something for jobs with egress", missing=what)
+    return Abilities(unlimited is None, untold is None, tuple(missing))

@@ -11,7 +11,8 @@ script ends with exit code 0. Content that is no such array fails as a script do
 a line in the log. `failures` are raised by the next calls of `start`, one each; `missing_images` are
 those the engine does not have; that many next runs as `losses` says end without a word. `images`
 are other images that it has, by completed name, `registry` those that can be pulled. `refused_rules`
-is what holders answer instead of `ok`.
+is what holders answer instead of `ok`, also to rules with one of `unknown_words`; `packets` is what
+they say was refused, at the end of the next job.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ class FakeEngine:
         self.losses = 0
         self.bridges: dict[str, Mapping[str, str]] = {}
         self.refused_rules: str | None = None
+        self.unknown_words: set[str] = set()
+        self.packets: list[str] = []
         self._removed = asyncio.Event()
         self.images: dict[str, ImageSeen] = {}
         self.registry: dict[str, ImageSeen] = {}
@@ -136,10 +139,18 @@ class FakeEngine:
         """Take rules as a holder does, but for those that should be refused."""
         await asyncio.sleep(self.boot_s)
         while True:
-            rules = base64.b64decode(await container.inbox.get()).decode()
-            if self.refused_rules is None:
+            verb, _, said = (await container.inbox.get()).decode().strip().partition(" ")
+            if verb == "sync":
+                packets = "".join(f"packet {packet}\n" for packet in self.packets)
+                self.packets.clear()
+                container.outbox.put_nowait(f"{packets}at {said}\n".encode())
+                continue
+            rules = base64.b64decode(said).decode()
+            words = [word for word in self.unknown_words if word in rules]
+            refused = f"refused: no {words[0]}" if words else self.refused_rules
+            if refused is None and verb == "load":
                 container.rules.append(rules)
-            container.outbox.put_nowait(f"{self.refused_rules or 'ok'}\n".encode())
+            container.outbox.put_nowait(f"{refused or 'ok'}\n".encode())
 
     async def _live(self, container: FakeContainer) -> None:
         if container.spec.labels.get(LABEL_ROLE) == "holder":

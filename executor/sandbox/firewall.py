@@ -13,11 +13,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from executor.reach import Network, Reach
+from executor.reach import EgressLimits, Network, Reach
 
 TABLE = "executor"
+LIMITS_TABLE = "executor_limits"
+LOG_GROUP = 1
+TOLD_PER_S = 500
+"""So many refused packets a second are told; of a flood the rest is only refused."""
 DNS_PORT = 53
+NAMES_PORTS = (DNS_PORT, 853)
+"""Where resolvers listen: a range without ports does not open these, or anybody might be asked for names."""
 METADATA = (
     Reach("169.254.0.0/16"),  # link-local: nearly every cloud's metadata at 169.254.169.254
     Reach("fe80::/10"),
@@ -34,6 +41,15 @@ ENGINE_RESOLVER = "127.0.0.11"
 
 NEIGHBOURS = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert"
 REFUSE = "goto refuse"
+
+
+class Why(StrEnum):
+    """Why a packet was refused, as the kernel's log says it: for where it goes, or for how many there are."""
+
+    POLICY = "policy"
+    CONNECTIONS = "connections"
+    RATE = "rate"
+    LOOKUPS = "lookups"
 
 
 @dataclass(frozen=True)
@@ -55,22 +71,27 @@ class Surroundings:
         servers = [f"nameserver {address}" for address in self.resolvers] if reach else []
         return "".join(f"{line}\n" for line in (*servers, *self.resolving))
 
+    def is_never_reached(self, address: str, port: int | None) -> bool:
+        """Whether no policy opens this target."""
+        host = ipaddress.ip_address(address)
+        return address == ENGINE_RESOLVER or any(
+            host in refused.network and (not refused.ports or port in refused.ports)
+            for refused in (*METADATA, *self.never)
+        )
 
-def rules(reach: tuple[Reach, ...], around: Surroundings) -> str:
+
+def rules(reach: tuple[Reach, ...], around: Surroundings, *, telling: bool = True) -> str:
     """The nftables file by which jobs reach what `reach` says, less what is never reached.
 
     The host's own addresses are reached only where the policy names one by itself, with its ports.
+    Refusals are told to the holder, unless `telling` is false.
     """
     body = "".join(f"    {rule}\n" for rule in output_rules(reach, around))
     return (
         f"table inet {TABLE}\n"
         f"delete table inet {TABLE}\n"
         f"table inet {TABLE} {{\n"
-        "  chain refuse {\n"
-        # An ICMP error, which would tell more, comes before connect() listens: it then takes a second.
-        "    meta l4proto tcp reject with tcp reset\n"
-        "    reject with icmpx type admin-prohibited\n"
-        "  }\n"
+        f"{_refusing('refuse', Why.POLICY, telling)}"
         "  chain input {\n"
         "    type filter hook input priority filter; policy drop;\n"
         '    iif "lo" accept\n'
@@ -85,6 +106,47 @@ def rules(reach: tuple[Reach, ...], around: Surroundings) -> str:
         f"{body}"
         "  }\n"
         "}\n"
+    )
+
+
+def limit_rules(limits: EgressLimits, *, telling: bool = True) -> str:
+    """The nftables file by which jobs get so much of the network and no more.
+
+    In a table of its own, behind the other one, as a table that is replaced forgets what it has
+    counted. New connections alone are judged: an open one goes on, however many there are.
+    """
+    per_s, lookups = limits.connections_per_s, limits.lookups_per_s
+    chains = "".join(_refusing(why.value, why, telling) for why in (Why.CONNECTIONS, Why.RATE, Why.LOOKUPS))
+    return (
+        f"table inet {LIMITS_TABLE}\n"
+        f"delete table inet {LIMITS_TABLE}\n"
+        f"table inet {LIMITS_TABLE} {{\n"
+        f"{chains}"
+        "  chain output {\n"
+        "    type filter hook output priority filter + 1; policy accept;\n"
+        '    oif "lo" accept\n'
+        # The only UDP that comes here is for resolvers.
+        f"    meta l4proto udp limit rate over {lookups}/second burst {lookups} packets goto {Why.LOOKUPS}\n"
+        f"    meta l4proto tcp ct state new limit rate over {per_s}/second burst {per_s} packets goto {Why.RATE}\n"
+        f"    meta l4proto tcp ct state new ct count over {limits.connections} goto {Why.CONNECTIONS}\n"
+        "  }\n"
+        "}\n"
+    )
+
+
+def _refusing(chain: str, why: Why, telling: bool) -> str:
+    """A chain that refuses whatever comes; told is what a living process sends, not what outlived its sender."""
+    told = (
+        f"    meta skuid >= 0 limit rate {TOLD_PER_S}/second burst {TOLD_PER_S} packets"
+        f' log prefix "{why}" group {LOG_GROUP} queue-threshold 1 snaplen 64\n'
+    )
+    return (
+        f"  chain {chain} {{\n"
+        f"{told if telling else ''}"
+        # An ICMP error, which would tell more, comes before connect() listens: it then takes a second.
+        "    meta l4proto tcp reject with tcp reset\n"
+        "    reject with icmpx type admin-prohibited\n"
+        "  }\n"
     )
 
 
@@ -105,7 +167,8 @@ def output_rules(reach: tuple[Reach, ...], around: Surroundings) -> Iterator[str
     for family in _by_family([*host, *map(ipaddress.ip_network, around.holders)]):
         yield f"{_to(family)} {REFUSE}"
     for allowed in reach:
-        yield f"{_to([allowed.network])}{_ports(allowed.ports) or ' meta l4proto tcp'} accept"
+        ports = _ports(allowed.ports) or f" tcp dport != {{ {', '.join(map(str, NAMES_PORTS))} }}"
+        yield f"{_to([allowed.network])}{ports} accept"
     yield REFUSE
 
 

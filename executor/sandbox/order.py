@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from executor.reach import Reach
+from executor.reach import USUAL_LIMITS, EgressLimits, Reach
 from executor.runtimes import Runtime
 from executor.sandbox.blank import Blank
 from executor.sandbox.conversation import Cancellation
@@ -52,6 +52,8 @@ class Order:
     """The run's directory at /shared; without one the job has an empty one of its own."""
     reach: tuple[Reach, ...] = ()
     """What the script may reach if its language has egress; nothing else is ever reached."""
+    egress_limits: EgressLimits = USUAL_LIMITS
+    """How much all jobs of the workspace together may ask of the network."""
     images: tuple[str, ...] | None = None
     """Patterns of the images that the workspace's policy allows; None: all that the instance does."""
 

@@ -30,6 +30,7 @@ from executor.sandbox.holders import OFFLINE, Joined
 from executor.sandbox.loopback import Loopbacks
 from executor.sandbox.order import ARGS_FILE, INBOX, PROGRAM_FILE, Order, blank_spec, kind_of, label
 from executor.sandbox.pool import Pool
+from executor.sandbox.refusals import Refusals
 from executor.sandbox.slots import Slots
 from executor.sandbox.spec import Bind, ContainerSpec, Place
 from executor.sandbox.verdict import Account, judge, out_of_memory
@@ -92,12 +93,16 @@ class Sandbox:
         place = await self.places.find(order)
         if isinstance(place, Failed):
             return place
+        order, refusals = _hearing_of_refusals(order)
         luggage = self.folder / f"{order.name}-luggage"
         try:
             if (failed := await self._pack(order, luggage)) is not None:
                 return failed
-            async with self._network(order, place) as joined:
-                return await self._live(order, place, joined, luggage)
+            async with self._network(order, place, refusals) as joined:
+                outcome = await self._live(order, place, joined, luggage)
+                if refusals is not None:
+                    refusals.has_failed = isinstance(outcome, Failed)
+                return outcome
         except ImageMissing as error:
             if place.is_foreign:
                 return Failed(Reason.IMAGE_NOT_FOUND, f"image {place.shown} was removed from this host")
@@ -130,12 +135,14 @@ class Sandbox:
         await self.cleanup.settle(timeout_s)
 
     @asynccontextmanager
-    async def _network(self, order: Order, place: Place) -> AsyncIterator[Joined]:
+    async def _network(self, order: Order, place: Place, refusals: Refusals | None) -> AsyncIterator[Joined]:
         """What the job's container joins, for as long as the context lasts."""
         if order.runtime.manifest.network == "egress":
             if self.egress is None:
                 raise EngineError(f"this sandbox has no network for {order.runtime.name}")
-            async with self.egress.joined(order.workspace, order.reach) as joined:
+            async with self.egress.joined(
+                order.workspace, order.reach, order.egress_limits, refusals
+            ) as joined:
                 yield joined
         elif (loopbacks := await self._loopbacks_for(order, place)) is not None:
             async with loopbacks.joined(order.workspace) as joined:
@@ -319,6 +326,14 @@ def no_room() -> Iterator[None]:
         yield
     except OSError as error:
         raise EngineTransient(f"the data directory cannot be written to: {error}") from error
+
+
+def _hearing_of_refusals(order: Order) -> tuple[Order, Refusals | None]:
+    """The order with a log that refusals of its network come into too, and where they go; None if they cannot."""
+    if order.runtime.manifest.network != "egress" or order.listener.log is None:
+        return order, None
+    refusals = Refusals(order.listener.log)
+    return replace(order, listener=replace(order.listener, log=refusals.log)), refusals
 
 
 def _explain_closed_network(outcome: Outcome, order: Order, joined: Joined) -> None:

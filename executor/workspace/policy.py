@@ -41,8 +41,18 @@ class Network(BaseModel):
         return Reach(self.cidr, tuple(self.ports))
 
 
+class Egress(BaseModel):
+    """Lower limits for jobs with egress than the instance's (`EXECUTOR_EGRESS_…`); of two the lower counts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    connections: PositiveInt | None = None
+    connections_per_s: PositiveInt | None = None
+    lookups_per_s: PositiveInt | None = None
+
+
 class Policy(BaseModel):
-    """`networks` for egress, `images` allowed (patterns), maxima, concurrency.
+    """`networks` and limits for egress, `images` allowed (patterns), maxima, concurrency.
 
     Where `networks` or `images` are absent, the instance's count; an empty list allows none.
     `runtime_class` is the OCI runtime of all the workspace's containers; absent: the host's best.
@@ -52,6 +62,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     networks: Annotated[list[Network], Field(max_length=NETWORKS_MAX)] | None = None
+    egress: Egress = Egress()
     images: list[str] | None = None
     limits: dict[str, float] = {}
     concurrency: PositiveInt | None = None

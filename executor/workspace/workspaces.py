@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from executor.errors import BadInput, Conflict, NotFound
-from executor.reach import Reach
+from executor.reach import USUAL_LIMITS, EgressLimits, Reach
 from executor.settings import LimitBounds
 from executor.storage.database import Database
 from executor.storage.tables import new_key, workspaces
@@ -35,10 +35,17 @@ class Workspace:
 class Workspaces:
     """The instance's workspaces, cached: they are few, read by every request, and rarely change."""
 
-    def __init__(self, database: Database, bounds: LimitBounds, reach: tuple[Reach, ...] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bounds: LimitBounds,
+        reach: tuple[Reach, ...] = (),
+        egress: EgressLimits = USUAL_LIMITS,
+    ) -> None:
         self._database = database
         self._bounds = bounds
         self._reach = reach  # where a policy does not say what may be reached
+        self._egress = egress
         self.on_change: Callable[[str], Awaitable[None]] | None = None
         self.unfit: Callable[[str], Awaitable[str | None]] | None = None
         """Says why this host cannot run a runtime class; None: nobody knows."""
@@ -133,6 +140,11 @@ class Workspaces:
         """The OCI runtime that the workspace's containers must have; None: the host's best."""
         workspace = self._cache.get(workspace_id)
         return workspace.policy.runtime_class if workspace else None
+
+    def egress_limits(self, workspace_id: str) -> EgressLimits:
+        """How much the workspace's jobs may ask of the network: what its policy says, if that is less."""
+        workspace = self._cache.get(workspace_id)
+        return self._egress.lowered(workspace.policy.egress.model_dump()) if workspace else self._egress
 
     def images(self, workspace_id: str) -> tuple[str, ...] | None:
         """Patterns of the images that the workspace's jobs may name; None: those of the instance."""

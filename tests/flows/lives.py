@@ -143,6 +143,7 @@ class Lives:
             base_url="http://test",
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
+            workspace_egress=workspaces.egress_limits,
             workspace_images=workspaces.images,
             runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,

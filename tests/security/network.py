@@ -31,8 +31,10 @@ def connect(host, port):
         said = "errno %d" % error.errno
     return said
 
-def main(targets):
-    return [connect(host, port) for host, port in targets]
+def main(targets, pause_s=0):
+    found = [connect(host, port) for host, port in targets]
+    time.sleep(pause_s)
+    return found
 """
 """A script that says what it was told at each target, or by which error it did not get there."""
 
@@ -155,3 +157,35 @@ def ruleset(client: Any, holder: str) -> str:
     """A holder's rules as the kernel has them."""
     found: bytes = client.containers.get(holder).exec_run(["nft", "list", "table", "inet", "executor"]).output
     return found.decode()
+
+
+@contextmanager
+def listener_that_holds(address: str) -> Iterator[int]:
+    """Accept every connection, greet, and keep it until the other side closes it; gives the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family, backlog=500) as server:
+
+        def hold(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.sendall(b"hello")
+                while connection.recv(100):
+                    pass
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    threading.Thread(target=hold, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def is_bindable(address: str) -> bool:
+    """Whether a server may listen there: of an IPv6 address the kernel says no while it looks for another owner."""
+    try:
+        socket.create_server((address, 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

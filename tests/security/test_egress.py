@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from executor.containers import HolderParts, docker_parts, make_sandbox
 from executor.errors import EngineTransient
 from executor.reach import Reach
 from executor.runtimes import Runtimes
-from executor.sandbox.conversation import Cancellation
-from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge
-from executor.sandbox.engines import EngineChoice
-from executor.sandbox.firewall import Surroundings
+from executor.sandbox.engine import LABEL, LABEL_WORKER
 from executor.sandbox.hardening import harden
-from executor.sandbox.hostnet import look_around, own_addresses
-from executor.sandbox.order import Listener, Order
+from executor.sandbox.hostnet import own_addresses
 from executor.sandbox.spec import ContainerSpec
-from executor.script import Failed, Isolation, Limits, Returned, Script, resolve_limits
-from executor.settings import LimitBounds, Settings
+from executor.script import Failed
 from tests.engines import BOTH
+from tests.security.egress import EVERYTHING, LIMITS, Bench
 from tests.security.hostile import HOSTILE
 from tests.security.network import (
     CONNECT,
@@ -44,83 +37,10 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.engine, pytest.mark.anyio]
 
-EVERYTHING = (Reach("0.0.0.0/0"), Reach("::/0"))
-LIMITS = resolve_limits({"timeout_s": 30, "memory_mb": 128}, LimitBounds())
-
 
 @pytest.fixture(scope="module")
 def languages(tmp_path_factory: pytest.TempPathFactory) -> Runtimes:
     return languages_with_egress(tmp_path_factory.mktemp("languages"))
-
-
-class Bench:
-    """A sandbox of its own instance, on the real engine."""
-
-    def __init__(
-        self, folder: Path, languages: Runtimes, *, ipv6: bool = False, engine: EngineChoice = "auto"
-    ) -> None:
-        self.instance = f"test-{uuid.uuid4()}"
-        self.runtime = languages.by_name["python3"]
-        self.service_port: int | None = None
-        self.dns: Callable[[Bridge], tuple[str, ...]] = lambda _: ()
-        parts = docker_parts(Settings(engine=engine), languages)
-        assert parts.holder is not None
-        own = HolderParts(parts.holder.image_tag, self._look_around, ipv6)
-        self.engine = parts.engine
-        self.sandbox = make_sandbox(
-            type(parts)(parts.engine, parts.image_tag, holder=own), folder, self.instance, "test"
-        )
-        self.claims: list[Isolation] = []
-        self.log = ""
-        self.bridge: Bridge | None = None
-
-    def _look_around(self, bridge: Bridge) -> Surroundings:
-        self.bridge = bridge
-        return look_around(bridge, service_port=self.service_port, dns=self.dns(bridge))
-
-    async def _claimed(self, isolation: Isolation) -> None:
-        self.claims.append(isolation)
-
-    def _log(self, text: str) -> None:
-        self.log += text
-
-    async def run(
-        self,
-        source: str,
-        *,
-        reach: tuple[Reach, ...] = (),
-        workspace: str = "main",
-        limits: Limits = LIMITS,
-        **args: Any,
-    ) -> Any:
-        """Run a script to its end; its result."""
-        order = Order(
-            name=f"executor-{uuid.uuid4()}",
-            runtime=self.runtime,
-            script=Script("python3", source, json.dumps(args).encode()),
-            limits=limits,
-            cancellation=Cancellation(1),
-            listener=Listener(claimed=self._claimed, log=self._log),
-            workspace=workspace,
-            reach=reach,
-        )
-        outcome = await self.sandbox.run(order)
-        if isinstance(outcome, Failed):
-            return outcome
-        assert isinstance(outcome, Returned)
-        return json.loads(outcome.value)
-
-    async def reached(
-        self, *targets: tuple[str, int], reach: tuple[Reach, ...], workspace: str = "main"
-    ) -> Any:
-        """What a job of the workspace is told at each target."""
-        return await self.run(CONNECT, reach=reach, workspace=workspace, targets=targets)
-
-    async def holder(self, reach: tuple[Reach, ...] = ()) -> str:
-        """The name of the holder, which has these rules."""
-        assert self.sandbox.egress is not None
-        async with self.sandbox.egress.joined("main", reach) as joined:
-            return joined.network.removeprefix("container:")
 
 
 @pytest.fixture(params=BOTH)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from executor.errors import EngineError, EngineTransient
-from executor.reach import Reach
+from executor.reach import USUAL_LIMITS, EgressLimits, Reach
 from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.egress import Egress
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Bridge
 from executor.sandbox.fake import FakeEngine
 from executor.sandbox.firewall import Surroundings
 from executor.sandbox.holders import Joined
+from executor.sandbox.refusals import Refusals
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -219,3 +220,64 @@ async def test_what_a_dead_worker_left_is_reaped_and_what_is_ours_is_not(bench: 
     assert list(bench.engine.living) == [joined.network.removeprefix("container:")]
     assert set(bench.engine.bridges) == {bench.engine.started[0].network, "of-others"}
     await bench.engine.remove_network("of-others")
+
+
+async def test_the_limits_are_loaded_with_the_rules_and_kept_while_they_are_the_same(bench: Bench) -> None:
+    """Rules that are loaded anew forget what they have counted."""
+    await bench.join()
+    await bench.egress.change("main", WAREHOUSE, USUAL_LIMITS)
+    await bench.egress.change("main", WAREHOUSE, EgressLimits(connections=3))
+    assert ["ct count over" in rules for rules in bench.rules()] == [True, False, True]
+    assert "ct count over 3 " in bench.rules()[-1]
+
+
+@pytest.mark.parametrize(("word", "missing"), [("log prefix", "not told"), ("ct count", "not limited")])
+async def test_what_the_kernel_lacks_is_left_out_and_said(bench: Bench, word: str, missing: str) -> None:
+    """All else holds."""
+    bench.engine.unknown_words.add(word)
+    await bench.join()
+    (rules,) = bench.rules()
+    assert ("10.0.0.5/32" in rules, word in rules) == (True, False)
+    assert bench.egress.abilities is not None
+    (said,) = bench.egress.abilities.missing
+    assert missing in said
+    assert word in said
+
+
+async def test_a_job_hears_what_was_refused_to_it_alone_or_to_somebody(bench: Bench) -> None:
+    """All of it by the time that it has ended; an earlier job hears nothing more."""
+    logs: list[list[str]] = [[], [], []]
+    refusals = [Refusals(log.append) for log in logs]
+    for job in refusals:
+        job.has_failed = True
+    bench.engine.packets.append("policy tcp 10.0.0.8 80")  # to somebody before
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[0]):
+        await asyncio.sleep(0.01)
+        bench.engine.packets.append("policy tcp 10.0.0.9 80")
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[1]):
+        async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, refusals[2]):
+            await asyncio.sleep(0.01)
+            bench.engine.packets.append("policy tcp 10.0.0.9 81")
+        await asyncio.sleep(0.01)
+        bench.engine.packets.append("policy tcp 10.0.0.9 82")
+    policy = "(the workspace's policy does not allow it)\n"
+    assert logs[0] == [f"[executor] refused: tcp 10.0.0.9:80 {policy}"]
+    assert logs[2] == [f"[executor] a job of this workspace was refused: tcp 10.0.0.9:81 {policy}"]
+    assert logs[1] == [*logs[2], f"[executor] refused: tcp 10.0.0.9:82 {policy}"]
+
+
+async def test_what_is_told_late_of_an_ended_job_is_not_blamed_on_the_one_that_is_left(bench: Bench) -> None:
+    """A job that succeeds does not wait for what the holder has to tell."""
+    left, log = Refusals(lambda _: None), list[str]()
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(log.append)):
+        async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, left):
+            await asyncio.sleep(0.01)
+            bench.engine.packets.append("policy tcp 10.0.0.9 80")
+        await asyncio.sleep(0.01)
+    (line,) = log
+    assert line.startswith("[executor] a job of this workspace was refused: tcp 10.0.0.9:80")
+
+
+async def test_a_holder_that_dies_under_a_job_does_not_hurt_its_end(bench: Bench) -> None:
+    async with bench.egress.joined("main", DATABASE, USUAL_LIMITS, Refusals(lambda _: None)) as joined:
+        await bench.engine.kill(joined.network.removeprefix("container:"))

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from executor.reach import Address, Reach
-from executor.sandbox.firewall import Surroundings, rules
+from executor.reach import Address, EgressLimits, Reach
+from executor.sandbox.firewall import Surroundings, Why, limit_rules, rules
 from tests.unit.test_reach import reaches
 
 RULE = re.compile(
     r"(?:(?P<family>ip6?) daddr (?:\{ (?P<set>[0-9a-f:./, ]+) \}|(?P<one>[0-9.]+)))?"
     r"(?: ?meta l4proto (?P<protocols>tcp|\{ tcp, udp \}))?"
-    r"(?: (?:tcp|th) dport (?:\{ (?P<ports>[0-9, ]+) \}|(?P<port>[0-9]+)))?"
+    r"(?: (?:tcp|th) dport (?P<but>!= )?(?:\{ (?P<ports>[0-9, ]+) \}|(?P<port>[0-9]+)))?"
     r" ?(?P<verdict>accept|goto refuse)"
 )
 HOST = ("192.0.2.2", "172.30.0.1", "fd00::2", "fe80::1")
@@ -68,7 +68,7 @@ def fits(match: re.Match[str], packet: Packet) -> bool:
     protocols = (match["protocols"] or ("tcp" if ports else "")).strip("{ }").split(", ")
     if protocols != [""] and packet.protocol not in protocols:
         return False
-    return ports is None or packet.port in map(int, ports.split(", "))
+    return ports is None or (packet.port in map(int, ports.split(", "))) != bool(match["but"])
 
 
 def to(address: str, port: int, protocol: str = "tcp") -> Packet:
@@ -76,7 +76,7 @@ def to(address: str, port: int, protocol: str = "tcp") -> Packet:
 
 
 policies = st.lists(reaches, max_size=5).map(tuple)
-ports = st.integers(1, 65535)
+ports = st.one_of(st.integers(1, 65535), st.sampled_from([53, 853]))
 near_host = st.sampled_from([Reach(a, p) for a in HOST for p in [(), (22,), (SERVICE,), (2375,)]])
 wide = st.lists(st.one_of(reaches, near_host), max_size=6).map(tuple)
 
@@ -130,9 +130,11 @@ elsewhere = st.one_of(
 def test_elsewhere_is_reached_as_the_policy_says(
     reach: tuple[Reach, ...], address: Address, port: int
 ) -> None:
-    """By TCP; by UDP nothing is."""
+    """By TCP; by UDP nothing is, and where resolvers listen nothing without its port."""
     assume(str(address) not in ("10.1.2.3", "10.9.0.53"))
-    allowed = any(address in r.network and (not r.ports or port in r.ports) for r in reach)
+    allowed = any(
+        address in r.network and (port in r.ports if r.ports else port not in (53, 853)) for r in reach
+    )
     text = rules(reach, AROUND)
     assert is_let_through(text, Packet(address, port)) == allowed
     assert not is_let_through(text, Packet(address, port, "udp"))
@@ -166,3 +168,28 @@ def test_nobody_gets_in_and_nothing_is_forwarded() -> None:
 def test_the_old_table_goes_in_the_same_transaction() -> None:
     """Made first, so that deleting it works the first time too."""
     assert rules((), AROUND).startswith("table inet executor\ndelete table inet executor\n")
+
+
+@given(st.integers(1, 65535), st.integers(1, 10**6), st.integers(1, 10**6), st.booleans())
+def test_each_limit_has_one_rule_with_a_refusal_of_its_own(
+    connections: int, per_s: int, lookups: int, telling: bool
+) -> None:
+    """An open connection is never judged: all rules but that for lookups are for new ones."""
+    text = limit_rules(EgressLimits(connections, per_s, lookups), telling=telling)
+    lines = [line.strip() for line in text.partition("chain output {\n")[2].splitlines()]
+    assert lines[1:] == [
+        'oif "lo" accept',
+        f"meta l4proto udp limit rate over {lookups}/second burst {lookups} packets goto lookups",
+        f"meta l4proto tcp ct state new limit rate over {per_s}/second burst {per_s} packets goto rate",
+        f"meta l4proto tcp ct state new ct count over {connections} goto connections",
+        "}",
+        "}",
+    ]
+    assert text.count("reject with tcp reset") == 3
+    assert [f'log prefix "{why}"' in text for why in Why] == [False, telling, telling, telling]
+
+
+def test_what_no_policy_opens_is_known_by_its_address() -> None:
+    never = [("169.254.169.254", 80), ("192.0.2.2", SERVICE), ("10.1.2.3", 2376), ("127.0.0.11", None)]
+    assert all(AROUND.is_never_reached(*target) for target in never)
+    assert not any(AROUND.is_never_reached(*target) for target in [("192.0.2.2", 5432), ("10.1.2.3", 80)])

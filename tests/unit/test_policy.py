@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from executor.errors import BadInput
-from executor.reach import Reach
+from executor.reach import EgressLimits, Reach
 from executor.script import resolve_limits
 from executor.settings import Bound, LimitBounds
 from executor.workspace.policy import Policy, bounded_by, check_policy
@@ -32,6 +32,8 @@ def test_an_empty_policy_changes_nothing() -> None:
         ({"concurrency": 0}, ("concurrency",)),
         ({"concurrency": "1"}, ("concurrency",)),
         ({"concurrency": True}, ("concurrency",)),
+        ({"egress": {"connections": 0}}, ("egress", "connections")),
+        ({"egress": {"speed": 1}}, ("egress", "speed")),
         ({"networks": [{"cidr": "10.0.0.1/8"}]}, ("networks", 0, "cidr")),
         ({"networks": [{"cidr": "everywhere"}]}, ("networks", 0, "cidr")),
         ({"networks": [{"cidr": "fe80::1%x } accept"}]}, ("networks", 0, "cidr")),
@@ -91,3 +93,9 @@ def test_a_workspace_s_limits_only_ever_lower_the_instance_s(limits: dict[str, i
         assert theirs.maximum == min(ours.maximum, limits.get(key, ours.maximum))
         assert theirs.default <= theirs.maximum
         assert getattr(found, key) <= theirs.maximum
+
+
+def test_of_the_limits_for_egress_the_lower_ones_count() -> None:
+    policy = Policy.model_validate({"egress": {"connections": 3, "lookups_per_s": 10**6}})
+    assert EgressLimits(10, 20, 30).lowered(policy.egress.model_dump()) == EgressLimits(3, 20, 30)
+    assert EgressLimits(1, 2, 3).lowered(Policy().egress.model_dump()) == EgressLimits(1, 2, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from executor.sandbox.order import Listener, Order
 from executor.script import Failed, Isolation, Outcome, Script, resolve_limits
 from executor.settings import LimitBounds
 from tests.service import local_service
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +129,20 @@ async def test_a_workspace_s_policy_counts_else_the_instance_s(tmp_path: Path, l
             await service.http.post("/api/workspaces/set_policy/main", json=policy)
             assert await reached() == expected
         assert sum(spec.labels["executor.role"] == "holder" for spec in service.engine.started) == 1
+
+
+async def test_what_was_refused_goes_the_way_of_the_job_s_log(tmp_path: Path, languages: str) -> None:
+    """Over HTTP it is read like the rest; a policy's lower limits are those that are told."""
+    async with local_service(tmp_path / "data", runtimes=languages, egress_connections=7) as service:
+        policy = {"policy": {"egress": {"connections": 3}}}
+        await service.http.post("/api/workspaces/set_policy/main", json=policy)
+        id = await service.run({"sleep": 0.3}, {"log": "hello\n"}, {"exit": 1})
+        await until(lambda: len(service.engine.started) == 2)
+        await asyncio.sleep(0.05)  # the holder was asked for what was before, and has told nothing
+        service.engine.packets.append("connections tcp 10.0.0.5 80")
+        await service.ended(id)
+        log = (await service.http.get(f"/api/w/main/jobs_u/get_logs/{id}")).text
+        assert "refused: tcp 10.0.0.5:80 (the workspace has 3 connections open already)\n" in log
 
 
 async def test_readiness_asks_for_the_holder_s_image(tmp_path: Path, languages: str) -> None:
