@@ -155,10 +155,10 @@ def lasting_mounts(service: RealService) -> list[str]:
 
 
 def idle(service: RealService) -> list[str]:
-    """Containers beyond those that wait, but for the workspace's holder, which stays for some minutes."""
+    """Containers beyond those that wait, but for the workspaces' holders, which stay for some minutes."""
     waiting = sum(float(number) for number in WAITING.findall(service.http.get("/metrics").text))
-    found = service.containers()
-    return found if len(found) > waiting + 1 else []
+    found = [name for name in service.containers() if not name.startswith("/executor-holder-")]
+    return found if len(found) > waiting else []
 
 
 def client(
