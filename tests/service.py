@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from fastapi.dependencies import models
 
 from executor.api.app import build
 from executor.api.context import Context
@@ -97,17 +96,15 @@ async def local_service(
     }
     service = Service.of(Settings(data_dir=folder, token=TOKEN, **chosen))
     service.make_parts = parts
-    app = build(service.running)
     async with service.running() as context:
+        app = APPS.pop() if APPS else build(service.running)
         app.state.context = context
         local = LocalService(service, used, context, app)
         async with local.http:
             yield local
-    forget_endpoints()
+        del app.state.context
+        APPS.append(app)
 
 
-def forget_endpoints() -> None:
-    """FastAPI remembers every endpoint it has met, and so the apps of all tests: a megabyte or more each."""
-    for remembered in vars(models).values():
-        if hasattr(remembered, "cache_clear"):
-            remembered.cache_clear()
+APPS: list[FastAPI] = []
+"""Those that no service has now. Making one takes longer than most tests, and FastAPI forgets none that it ever met."""
