@@ -151,7 +151,7 @@ class Worker:
             self._waiting = True
             job, args = claimed
             if self._draining:
-                await self._desk.database.write(store.release, job, job.scheduled_for)
+                await self._desk.database.write(partial(store.release, ran=False), job, job.scheduled_for)
                 break
             self._slots.take(job.workspace_id)
             self._slots.queued(job.workspace_id)  # there may be more of it

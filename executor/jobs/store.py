@@ -188,8 +188,8 @@ def note_cancellation(connection: Connection, job_id: str, by: str, why: str) ->
     )
 
 
-def release(connection: Connection, job: Job, not_before: int) -> bool:
-    """Give a lease back: the job waits again, to be run anew."""
+def release(connection: Connection, job: Job, not_before: int, *, ran: bool = True) -> bool:
+    """Give a lease back: the job waits again, to be run anew; an attempt that never ran does not count."""
     return _changed(
         connection.execute(
             update(jobs)
@@ -199,6 +199,7 @@ def release(connection: Connection, job: Job, not_before: int) -> bool:
                 worker_id=None,
                 started_at=job.started_at if job.role == "run" else None,  # a run goes on where it was
                 scheduled_for=not_before,
+                attempt=jobs.c.attempt if ran else jobs.c.attempt - 1,
             )
         )
     )

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 )
@@ -20,10 +21,12 @@ const (
 	answer       = 0x06 // BPF_RET | BPF_K
 	allow        = 0x7fff0000
 	refuse       = 0x00050000 | uint32(syscall.EPERM)
+	absent       = 0x00050000 | uint32(syscall.ENOSYS)
 	numberAt     = 0
 	archAt       = 4
 	firstArgAt   = 16
 	otherABI     = 0x40000000 // x32's bit in a number; above every number of a native call
+	firstUnknown = 463        // a kernel that has more calls than we looked at opens none of them
 	noNewPrivs   = 38
 	setFilter    = 22
 	filterMode   = 2
@@ -41,8 +44,17 @@ type program struct {
 	first  *instruction
 }
 
+// Since call 424 every architecture has the same numbers. An engine's profile goes by names, and
+// its library may be older than these.
+var refusedEverywhere = []uint32{
+	425, 426, 427, // io_uring_setup, io_uring_enter, io_uring_register
+	457, 458,           // statmount, listmount
+	459, 460, 461, // lsm_get_self_attr, lsm_set_self_attr, lsm_list_modules
+}
+
 // refusals is the filter: calls of another architecture, the calls in `refused`, and limits set
-// on process 1.
+// on process 1. Calls that came later are answered as by a kernel without them, so that libraries
+// take the older way.
 func refusals(arch uint32, refused []uint32, setLimit uint32) []instruction {
 	code := []instruction{
 		{loadWord, 0, 0, archAt},
@@ -51,8 +63,10 @@ func refusals(arch uint32, refused []uint32, setLimit uint32) []instruction {
 		{loadWord, 0, 0, numberAt},
 		{jumpIfAbove, 0, 1, otherABI},
 		{answer, 0, 0, refuse},
+		{jumpIfAbove, 0, 1, firstUnknown},
+		{answer, 0, 0, absent},
 	}
-	for _, number := range refused {
+	for _, number := range slices.Concat(refused, refusedEverywhere) {
 		code = append(code, instruction{jumpIfEqual, 0, 1, number}, instruction{answer, 0, 0, refuse})
 	}
 	return append(code,

@@ -7,5 +7,4 @@ var refusedCalls = []uint32{
 	298,           // perf_event_open
 	321,           // bpf
 	323,           // userfaultfd
-	425, 426, 427, // io_uring_setup, io_uring_enter, io_uring_register
 }

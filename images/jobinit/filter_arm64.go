@@ -7,5 +7,4 @@ var refusedCalls = []uint32{
 	241,           // perf_event_open
 	280,           // bpf
 	282,           // userfaultfd
-	425, 426, 427, // io_uring_setup, io_uring_enter, io_uring_register
 }

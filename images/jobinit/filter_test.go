@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,13 +39,15 @@ func decide(t *testing.T, code []instruction, arch, number, firstArg uint32) uin
 func TestFilterRefusesWhatItShouldAndNothingElse(t *testing.T) {
 	code := refusals(nativeArch, refusedCalls, syscall.SYS_PRLIMIT64)
 	refused := map[uint32]bool{}
-	for _, number := range refusedCalls {
+	for _, number := range slices.Concat(refusedCalls, refusedEverywhere) {
 		refused[number] = true
 	}
 	for number := uint32(0); number < 600; number++ {
 		want := uint32(allow)
 		if refused[number] {
 			want = refuse
+		} else if number >= firstUnknown {
+			want = absent
 		}
 		if got := decide(t, code, nativeArch, number, 0); got != want {
 			t.Errorf("call %d: %#x", number, got)

@@ -115,7 +115,7 @@ async def test_a_job_that_is_claimed_while_the_service_stops_is_given_back(tmp_p
         blocked = asyncio.create_task(service.context.desk.database.write(lambda _: time.sleep(0.8)))
         await asyncio.sleep(0.5)  # the queue is being asked now, behind the block
     await blocked
-    assert state_of(tmp_path, waiting)[:2] == ("queued", None)
+    assert state_of(tmp_path, waiting) == ("queued", None, 0)
     assert engine.started == []
 
 

@@ -141,20 +141,37 @@ def set_read_only(server: DatabaseServer, database: str, value: str) -> None:
     server.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
 
 
-def test_a_server_that_is_silent_for_a_while_is_waited_for(
-    service: RealService, own_server: DatabaseServer
-) -> None:
-    """Frozen in the middle of what it did, as by a machine that hangs, and gone on with some seconds later."""
+@pytest.fixture
+def on_own_server(service: RealService, own_server: DatabaseServer) -> Iterator[dict[str, End]]:
+    """What the service was handed in, which keeps it on that server and is in the middle of it."""
     with administrator(own_server) as ask:
         ask.execute("CREATE DATABASE gone")
     service.settings["EXECUTOR_DATABASE_URL"] = url_of(own_server, "gone")
     service.start()
-    accepted = busy(service)
+    yield busy(service)
+    service.close()
+
+
+def test_a_server_that_is_silent_for_a_while_is_waited_for(
+    service: RealService, own_server: DatabaseServer, on_own_server: dict[str, End]
+) -> None:
+    """Frozen in the middle of what it did, as by a machine that hangs, and gone on with some seconds later."""
     own_server.container.pause()
     try:
         says_no(service, "no answer within")
     finally:
         own_server.container.unpause()
     ready_again(service, 60)
-    settled(service, accepted)
-    service.close()
+    settled(service, on_own_server)
+
+
+def test_a_server_that_is_killed_and_comes_back_is_waited_for(
+    service: RealService, own_server: DatabaseServer, on_own_server: dict[str, End]
+) -> None:
+    """Each connection breaks, new ones are refused, and later the server is there again."""
+    with own_server.gone():
+        says_no(service, "the database does not work")
+        refuses(service)
+        time.sleep(3)
+    ready_again(service, 60)
+    settled(service, on_own_server)

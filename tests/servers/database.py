@@ -63,6 +63,16 @@ class DatabaseServer:
         """What the server itself answers, asked as its administrator, past everything under test."""
         return _said(self.container, *CLIENTS[self.kind], sql).strip()
 
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Kill PostgreSQL, all that it was doing included, and start it again at the end, in the same place."""
+        kill = 'touch /server/gone && kill -KILL "$(head -n 1 /var/lib/postgresql/test/postmaster.pid)"'
+        _said(self.container, "sh", "-c", kill)
+        try:
+            yield
+        finally:
+            _said(self.container, "rm", "/server/gone")
+
     @property
     def reach(self) -> tuple[Reach, ...]:
         """What a job may reach so that it can talk to this server, and to whom it would rather not."""

@@ -235,6 +235,13 @@ def test_an_end_is_final(db: Connection) -> None:
     assert len(db.execute(select(job_results)).all()) == 1
 
 
+def test_an_attempt_that_never_ran_is_not_remembered(db: Connection) -> None:
+    """Its log would else tell of a run that was lost."""
+    queued(db)
+    assert store.release(db, claimed(db), 150, ran=False) is True
+    assert now_of(db).attempt == 0
+
+
 def test_a_released_job_waits_again_and_remembers_its_attempts(db: Connection) -> None:
     """As new, but for the number of tries and a cancellation that was asked for."""
     queued(db)
