@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,6 @@ from executor.jobs.job import Job, now_us
 from executor.readiness import checks
 from executor.runtimes import Runtimes, scan
 from executor.sandbox.blank import Bounds
-from executor.sandbox.cleanup import Cleanup
 from executor.sandbox.compiling import order_of
 from executor.sandbox.conversation import Cancellation
 from executor.sandbox.order import Listener, Order
@@ -143,8 +142,14 @@ class Service:
                 asyncio.create_task(worker.work()),
                 asyncio.create_task(walker.work()),
                 asyncio.create_task(audit.keep()),
-                asyncio.create_task(forget_acts(audit)),
-                asyncio.create_task(reap(sandbox.cleanup)),
+                asyncio.create_task(
+                    again_and_again(SWEEP_S, lambda: audit.sweep(now_us()), "old acts could not be forgotten")
+                ),
+                asyncio.create_task(
+                    again_and_again(
+                        REAP_EVERY_S, lambda: sandbox.cleanup.reap(nobody), "containers could not be listed"
+                    )
+                ),
                 asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
             ]
             stack.push_async_callback(shared.settle, SETTLE_S)
@@ -304,25 +309,14 @@ async def nobody(_: str) -> bool:
     return False
 
 
-async def reap(cleanup: Cleanup) -> None:
-    """Remove containers without an owner, at start and then periodically; runs until cancelled."""
-
+async def again_and_again(pause_s: float, act: Callable[[], Awaitable[object]], failed: str) -> None:
+    """Act now and after each pause; a failure is logged in the words `failed`. Runs until cancelled."""
     while True:
         try:
-            await cleanup.reap(nobody)
+            await act()
         except ExecutorError as error:
-            telemetry.log.warning("containers could not be listed", error=str(error))
-        await asyncio.sleep(REAP_EVERY_S)
-
-
-async def forget_acts(audit: Audit) -> None:
-    """Forget old acts, at start and each hour; runs until cancelled."""
-    while True:
-        try:
-            await audit.sweep(now_us())
-        except ExecutorError as error:
-            telemetry.log.warning("old acts could not be forgotten", error=str(error))
-        await asyncio.sleep(SWEEP_S)
+            telemetry.log.warning(failed, error=str(error))
+        await asyncio.sleep(pause_s)
 
 
 async def warm(sandbox: Sandbox, runtimes: Runtimes, workspaces: Workspaces) -> None:

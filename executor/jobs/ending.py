@@ -12,9 +12,9 @@ from executor.jobs.redaction import Redactor
 from executor.script import Failed, Outcome, Returned, Usage, compact_json
 
 LABELS_MAX = 100
+LABEL_CHARS_MAX = 200
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 """A string in a JSON text."""
-LABEL_CHARS_MAX = 200
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,33 @@ CPUS_MIN = 0.01
 """The least share of a core that the kernel can enforce; engines take less for no limit at all."""
 
 
+CONFINED = Hardening(
+    uid=JOB_UID,
+    gid=JOB_UID,
+    memory_bytes=64 * MIB,
+    swap_bytes=0,
+    cpus=1.0,
+    pids=32,
+    open_files=OPEN_FILES,
+    file_bytes=MIB,
+    core_bytes=0,
+    queue_bytes=0,
+    locked_bytes=LOCKED_BYTES,
+    terminals=0,
+    tmpfs=(),
+    network="none",
+    ipc="private",
+    capabilities=(),
+    no_new_privileges=True,
+    read_only_root=True,
+    log_driver="none",
+    seccomp="own",
+    masked=MASKED,
+    read_only=READ_ONLY,
+)
+"""What every container starts from; who grants it more says what."""
+
+
 def effective_limits(runtime: Runtime, limits: Limits) -> Limits:
     """The limits with what the language's own runner needs to boot; only ever higher than asked."""
     minimum = runtime.manifest.limits.minimum
@@ -60,63 +87,25 @@ def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) ->
     `shared_bytes`, there is no private one, and a file may be as big as that directory.
     """
     bounded = effective_limits(runtime, limits)
-    memory_bytes = bounded.memory_mb * MIB
     tmp_bytes = bounded.tmp_mb * MIB
     inodes = max(1024, bounded.tmp_mb * INODES_PER_MB)
     private = ("/job", "/tmp", SHARED) if shared_bytes is None else ("/job", "/tmp")
     places = [Tmpfs(path, tmp_bytes, inodes) for path in private]
-    return Hardening(
-        uid=JOB_UID,
-        gid=JOB_UID,
-        memory_bytes=memory_bytes,
-        swap_bytes=0,
+    return replace(
+        CONFINED,
+        memory_bytes=bounded.memory_mb * MIB,
         cpus=bounded.cpus,
         pids=bounded.pids,
-        open_files=OPEN_FILES,
         file_bytes=max(tmp_bytes, shared_bytes or 0),
-        core_bytes=0,
-        queue_bytes=0,
-        locked_bytes=LOCKED_BYTES,
         terminals=TERMINALS,
         tmpfs=(*places, _shm(min(tmp_bytes, SHM_BYTES_MAX))),
         network=runtime.manifest.network,
-        ipc="private",
-        capabilities=(),
-        no_new_privileges=True,
-        read_only_root=True,
-        log_driver="none",
-        seccomp="own",
-        masked=MASKED,
-        read_only=READ_ONLY,
     )
 
 
 def harden_holder() -> Hardening:
     """Confine a holder: root with one capability, which counts in its own network only."""
-    return Hardening(
-        uid=0,
-        gid=0,
-        memory_bytes=64 * MIB,
-        swap_bytes=0,
-        cpus=1.0,
-        pids=32,
-        open_files=OPEN_FILES,
-        file_bytes=MIB,
-        core_bytes=0,
-        queue_bytes=0,
-        locked_bytes=LOCKED_BYTES,
-        terminals=0,
-        tmpfs=(_shm(MIB),),
-        network="egress",
-        ipc="private",
-        capabilities=HOLDER_CAPABILITIES,
-        no_new_privileges=True,
-        read_only_root=True,
-        log_driver="none",
-        seccomp="own",
-        masked=MASKED,
-        read_only=READ_ONLY,
-    )
+    return replace(harden_idle_holder(), uid=0, gid=0, capabilities=HOLDER_CAPABILITIES, network="egress")
 
 
 def _shm(size: int) -> Tmpfs:
@@ -126,7 +115,7 @@ def _shm(size: int) -> Tmpfs:
 
 def harden_idle_holder() -> Hardening:
     """Confine a holder of nothing but a loopback: it has no rules to load, so nothing to be allowed."""
-    return replace(harden_holder(), uid=JOB_UID, gid=JOB_UID, capabilities=(), network="none")
+    return replace(CONFINED, tmpfs=(_shm(MIB),))
 
 
 def widen(hard: Hardening, *, user: str | None, writable: bool, volumes: Sequence[str]) -> Hardening:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from executor.errors import EngineError
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER, Containers
-from executor.sandbox.hardening import JOB_UID, LOCKED_BYTES, MASKED, MIB, READ_ONLY
+from executor.sandbox.hardening import CONFINED, MIB
 from executor.sandbox.spec import ContainerSpec, Hardening, Tmpfs
 
 INSTANCE = "probe"
@@ -33,30 +33,8 @@ read -r _
 
 def probe_hardening() -> Hardening:
     """A container with small limits and a place to write."""
-    return Hardening(
-        uid=JOB_UID,
-        gid=JOB_UID,
-        memory_bytes=MEMORY_BYTES,
-        swap_bytes=0,
-        cpus=CPUS,
-        pids=PIDS,
-        open_files=64,
-        file_bytes=MIB,
-        core_bytes=0,
-        queue_bytes=0,
-        locked_bytes=LOCKED_BYTES,
-        terminals=1,
-        tmpfs=(Tmpfs("/tmp", MIB, 64), Tmpfs("/job", MIB, 64)),
-        network="none",
-        ipc="private",
-        capabilities=(),
-        no_new_privileges=True,
-        read_only_root=True,
-        log_driver="none",
-        seccomp="own",
-        masked=MASKED,
-        read_only=READ_ONLY,
-    )
+    places = (Tmpfs("/tmp", MIB, 64), Tmpfs("/job", MIB, 64))
+    return replace(CONFINED, memory_bytes=MEMORY_BYTES, cpus=CPUS, pids=PIDS, terminals=1, tmpfs=places)
 
 
 def probe_spec(image: str, script: str) -> ContainerSpec:

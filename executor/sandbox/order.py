@@ -56,7 +56,6 @@ class Order:
     """How much all jobs of the workspace together may ask of the network."""
     images: tuple[str, ...] | None = None
     """Patterns of the images that the workspace's policy allows; None: all that the instance does."""
-
     runtime_class: str | None = None
     """The OCI runtime that the workspace's policy wants; None: whichever suits best."""
 

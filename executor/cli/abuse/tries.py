@@ -38,6 +38,16 @@ HELLO = Case(
 )
 
 
+NOTHING_LEFT = Case(
+    id="nothing-left",
+    area="afterwards",
+    tries="look for containers of all of these",
+    must="find none",
+    language="",
+    content="",
+)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A case that was tried: `happened` says in words how it ended, `ok` whether that is how it must."""
@@ -152,19 +162,11 @@ class Trials:
         return await self._sandbox.run(order)
 
     async def _nothing_left(self) -> Attempt:
-        case = Case(
-            id="nothing-left",
-            area="afterwards",
-            tries="look for containers of all of these",
-            must="find none",
-            language="",
-            content="",
-        )
         began = time.monotonic()
         await self._sandbox.close(LEAVE_S)
         left = [seen.name for seen in await self._sandbox.engine.containers(self._instance)]
         return Attempt(
-            case, not left, f"left: {', '.join(left)}" if left else "held", time.monotonic() - began
+            NOTHING_LEFT, not left, f"left: {', '.join(left)}" if left else "held", time.monotonic() - began
         )
 
 

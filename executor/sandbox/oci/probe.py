@@ -119,9 +119,10 @@ async def _look(engine: OciEngine, spec: ContainerSpec) -> list[str]:
             if not (data := await channel.receive()):
                 return ["a container ended before it said anything"]
             said += data
-        wrong = [*judge_inside(json.loads(said), own_namespaces())]
+        seen, ours = json.loads(said), own_namespaces()
+        wrong = [*judge_inside(seen, ours)]
         if engine.maps_users:
-            wrong += judge_users(json.loads(said), own_namespaces())
+            wrong += judge_users(seen, ours)
         wrong += judge_limits(engine.cgroups, spec)
         await engine.kill(spec.name)
         while await channel.receive():
