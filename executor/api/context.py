@@ -182,9 +182,8 @@ MaybeCaller = Annotated[str | None, Depends(maybe_caller)]
 
 def workspace_for(workspace_id: str, ctx: Context, token: Token) -> Workspace:
     """A workspace, if the token is for it; raises Forbidden, NotFound."""
-    if not token.holds_in(
-        workspace_id
-    ):  # before it is looked for: whether there is one is not theirs to know
+    # Before it is looked for: whether there is one is not theirs to know.
+    if not token.holds_in(workspace_id):
         raise Forbidden(
             f"the token is not for the workspace {shown(workspace_id)}",
             field="workspace",
