@@ -22,12 +22,15 @@ from executor.sandbox.firewall import Surroundings, limit_rules, rules
 from executor.sandbox.hardening import harden_holder
 from executor.sandbox.holder import Holder
 from executor.sandbox.holders import IDLE_S, Holders, Joined, Place, network_of
+from executor.sandbox.hostwatch import HostWatch
 from executor.sandbox.refusals import Refusal, Refusals
 from executor.sandbox.spec import Bind, ContainerSpec
 
 RESOLV_CONF = "resolv.conf"
 TELL_S = 2
 """How long an ended job waits for what its holder has to tell."""
+LOOK_PAUSE_S = 0.1
+"""A host whose routes change all the time is looked at so often."""
 
 
 @dataclass(eq=False)
@@ -103,6 +106,9 @@ class Egress:
         self._bridge: tuple[str, Bridge] | None = None
         self._on_bridge: set[str] = set()
         self._making_bridge = asyncio.Lock()
+        self._watch: HostWatch | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._is_stale = False
 
     @asynccontextmanager
     async def joined(
@@ -156,19 +162,48 @@ class Egress:
         if place is None:
             return
         async with place.turn:
-            if place.holder is None:
-                return
-            try:
-                await self._load(place, place.holder, reach, limits)
-            except EngineError as error:
-                self.holders.drop(place)
-                telemetry.log.warning(
-                    "a holder did not take its new rules", workspace=workspace, error=str(error)
-                )
+            await self._load_anew(place, reach, limits)
 
     def close(self) -> None:
         """Give up every holder and the bridge; the clean-up removes them."""
         self.holders.close()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    # ------------------------------------------------------------ the host
+
+    def host_changed(self) -> None:
+        """The host may have other addresses than those that the rules name; soon they name the new ones."""
+        self._is_stale = True
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_until_it_is_quiet(), name="egress: look around")
+
+    async def _look_until_it_is_quiet(self) -> None:
+        while self._is_stale:
+            self._is_stale = False
+            await asyncio.gather(*(self._look_again(place) for place in self.holders.all()))
+            await asyncio.sleep(LOOK_PAUSE_S)
+
+    async def _look_again(self, place: _Place) -> None:
+        async with place.turn:
+            if place.holder is None or self._bridge is None:
+                return
+            around = await asyncio.to_thread(self._look_around, self._bridge[1])
+            if around != place.around:
+                place.around = around
+                await self._load_anew(place, place.reach, place.limits or USUAL_LIMITS)
+
+    async def _load_anew(self, place: _Place, reach: tuple[Reach, ...], limits: EgressLimits) -> None:
+        """Give the place's holder, if it has one, other rules. One that does not take them ends."""
+        if place.holder is None:
+            return
+        try:
+            await self._load(place, place.holder, reach, limits)
+        except EngineError as error:
+            telemetry.log.warning(
+                "a holder did not take its new rules", holder=place.holder.name, error=str(error)
+            )
+            self.holders.drop(place)
 
     # ------------------------------------------------------------ holders
 
@@ -190,6 +225,7 @@ class Egress:
         self._on_bridge.add(name)
         try:
             network, bridge = await self._the_bridge()
+            self._watch = self._watch or HostWatch(self.host_changed)  # before the look, to miss nothing
             place.around = await asyncio.to_thread(self._look_around, bridge)
             spec = ContainerSpec(
                 name=name,
@@ -248,9 +284,14 @@ class Egress:
             return
         self._on_bridge.discard(name)
         self._cleanup.discard(name)
-        if not self._on_bridge and self._bridge is not None:
+        if self._on_bridge:
+            return
+        if self._bridge is not None:
             self._cleanup.discard_network(self._bridge[0])
             self._bridge = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 async def _leave(place: _Place, holder: Holder, job: _Hearing) -> None:

@@ -105,6 +105,10 @@ class Holders(Generic[P]):
         """The workspace's place, if it has one."""
         return self._places.get(workspace)
 
+    def all(self) -> tuple[P, ...]:
+        """Every place, with a holder or without."""
+        return tuple(self._places.values())
+
     def drop(self, place: P) -> None:
         """Give up the place's holder, if it has one."""
         if place.holder is not None:

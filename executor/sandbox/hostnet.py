@@ -1,6 +1,6 @@
 """What is around a holder on this host: the host's own addresses, its resolvers, what must stay closed.
 
-Read anew for each holder from /proc and /etc/resolv.conf, of the network namespace that this process is in.
+Read anew for each holder, and when it changes (executor.sandbox.hostwatch), from /proc and /etc/resolv.conf, of the network namespace that this process is in.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def look_around(
     environment: Mapping[str, str] = os.environ,
 ) -> Surroundings:
     """What is around holders on this bridge; `dns` in place of the host's resolvers, if given."""
-    host = tuple(dict.fromkeys([*own_addresses(proc), *bridge.gateways]))
+    # Link-local ones, of which each container brings the host another, are closed as a whole.
+    routed = (a for a in own_addresses(proc) if not ipaddress.ip_address(a).is_link_local)
+    host = tuple(dict.fromkeys([*routed, *bridge.gateways]))
     found, resolving = host_resolvers(_read(resolv_conf))
     closed = tuple(sorted({*ENGINE_PORTS, *([service_port] if service_port else [])}))
     return Surroundings(

@@ -76,6 +76,21 @@ async def test_the_address_that_the_host_has_on_the_holders_bridge_is_the_host_s
         assert await bench.reached((gateway, port), reach=(Reach(gateway, (port,)),)) == ["hello"]
 
 
+async def test_an_address_that_the_host_gets_later_is_the_host_s_too(bench: Bench) -> None:
+    """As from somebody's new Docker network, or a VPN: the rules of living holders follow."""
+    holder = await bench.holder()
+    with engine() as client:
+        network = client.networks.create(fresh_name())
+        try:
+            network.reload()
+            gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+            with listener("0.0.0.0") as port:
+                assert await bench.reached((gateway, port), reach=EVERYTHING) == [REFUSED]
+        finally:
+            network.remove()
+    assert await bench.holder() == holder
+
+
 async def test_ipv6_is_judged_alike_where_it_is_switched_on(tmp_path: Path, languages: Runtimes) -> None:
     """Without the setting, a job has no IPv6 at all."""
     found = [a for a in own_addresses(Path("/proc")) if ":" in a and not a.startswith("fe80")]

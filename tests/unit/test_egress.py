@@ -31,6 +31,7 @@ class Bench:
     def __init__(self, folder: Path, idle_s: float = 60, boot_s: float = 0.0) -> None:
         self.engine = FakeEngine(boot_s)
         self.folder = folder
+        self.host: tuple[str, ...] = ()
         self.cleanup = Cleanup(self.engine, folder, "test", "worker")
         self.egress = Egress(
             self.engine,
@@ -46,7 +47,9 @@ class Bench:
         return "image-of-holder"
 
     def _look_around(self, bridge: Bridge) -> Surroundings:
-        return Surroundings(host=bridge.gateways, holders=bridge.subnets, resolvers=("10.0.0.53",))
+        return Surroundings(
+            host=(*self.host, *bridge.gateways), holders=bridge.subnets, resolvers=("10.0.0.53",)
+        )
 
     async def join(self, workspace: str = "main", reach: tuple[Reach, ...] = DATABASE) -> Joined:
         """Join and leave at once."""
@@ -83,6 +86,30 @@ async def test_the_rules_are_loaded_before_any_job_joins(bench: Bench) -> None:
         (rules,) = bench.rules()
         assert "10.0.0.5/32" in rules
         assert "ip daddr { 172.30.0.0/16 } goto refuse" in rules, "what is around the holder is refused"
+
+
+async def test_the_rules_follow_the_host_s_addresses(bench: Bench) -> None:
+    """For running jobs too, and only when there is something new."""
+    async with bench.egress.joined("main", DATABASE):
+        bench.egress.host_changed()
+        bench.host = ("192.0.2.7",)
+        bench.egress.host_changed()
+        await until(lambda: len(bench.rules()) == 2)
+        assert ["192.0.2.7" in rules for rules in bench.rules()] == [False, True]
+        bench.egress.host_changed()
+        await asyncio.sleep(0.2)
+        assert len(bench.rules()) == 2
+
+
+async def test_a_holder_that_does_not_take_the_host_s_new_addresses_ends(bench: Bench) -> None:
+    """Its jobs reach nothing more, and the next one gets another holder."""
+    async with bench.egress.joined("main", DATABASE) as joined:
+        bench.host = ("192.0.2.7",)
+        bench.engine.refused_rules = "no"
+        bench.egress.host_changed()
+        await until(lambda: not bench.engine.living)
+    bench.engine.refused_rules = None
+    assert (await bench.join()).network != joined.network
 
 
 async def test_jobs_that_need_a_holder_at_once_share_its_making(tmp_path: Path) -> None:
