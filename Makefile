@@ -25,8 +25,8 @@ demo: setup ## set up, then run one script in each language and show what happen
 serve: setup ## set up, then run the service in the foreground
 	@exec $(BIN)/executor serve
 
-test: setup ## set up, then the test suite (ARGS="-k name" for a part)
-	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+test: setup ## set up, then the test suite, two files at a time (ARGS="-k name" for a part, "-n 0" in turn)
+	@$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
 
 test-all: setup ## as test, and the tests that take minutes: more kills, more random flows
 	@$(BIN)/python -m pytest $(ARGS)
