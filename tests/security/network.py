@@ -135,13 +135,15 @@ def resolver(address: str, answer: str) -> Iterator[list[str]]:
     """A DNS server that gives this IPv4 address for every name; gives the names asked for."""
     asked: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind((address, 53))
+        _bind(server, address, 53)
 
         def serve() -> None:
             while True:
                 try:
                     query, client = server.recvfrom(512)
                 except OSError:
+                    return
+                if not query:  # it was shut down
                     return
                 name, kind, end = _question(query)
                 asked.append(name)
@@ -150,8 +152,14 @@ def resolver(address: str, answer: str) -> Iterator[list[str]]:
                 record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(answer)
                 server.sendto(header + query[12:end] + (record if found else b""), client)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield asked
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        try:
+            yield asked
+        finally:  # else the thread, which waits in the kernel, would keep the port after the close
+            with suppress(OSError):  # it wakes the thread, and complains that it was not connected
+                server.shutdown(socket.SHUT_RDWR)
+            serving.join()
 
 
 def _question(query: bytes) -> tuple[str, int, int]:
