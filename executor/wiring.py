@@ -103,6 +103,7 @@ class Service:
             tokens = Tokens(database)
             await tokens.load()
             audit = Audit(database, settings.audit_days)
+            audit.start()
             stack.push_async_callback(audit.close)
             desk = self.desk = Desk(database, settings.queue_max)
             parts = self.make_parts(settings, self.runtimes)
@@ -141,7 +142,6 @@ class Service:
             working = [
                 asyncio.create_task(worker.work()),
                 asyncio.create_task(walker.work()),
-                asyncio.create_task(audit.keep()),
                 asyncio.create_task(
                     again_and_again(SWEEP_S, lambda: audit.sweep(now_us()), "old acts could not be forgotten")
                 ),

@@ -45,7 +45,12 @@ class Audit:
     def __init__(self, database: Database, days: int) -> None:
         self._database = database
         self._days = days
-        self._waiting: asyncio.Queue[Act] = asyncio.Queue(WAITING_MAX)
+        self._waiting: asyncio.Queue[Act | None] = asyncio.Queue(WAITING_MAX)
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Write what is noted, from now until `close`."""
+        self._keeping = asyncio.create_task(self._keep())
 
     def note(self, act: Act) -> None:
         """Have it written soon."""
@@ -54,18 +59,23 @@ class Audit:
         except asyncio.QueueFull:
             telemetry.log.warning("an act was not noted", **asdict(act))
 
-    async def keep(self) -> None:
-        """Write what is noted; runs until cancelled."""
-        while True:
-            await self._write([await self._waiting.get()])
-
     async def close(self) -> None:
-        """Write what still waits."""
-        await self._write([])
+        """Write what still waits, and stop."""
+        if self._keeping is not None:
+            # told, not cancelled: whether a write that is cancelled was made nobody knows
+            await self._waiting.put(None)
+            await self._keeping
+
+    async def _keep(self) -> None:
+        is_open = True
+        while is_open:
+            found = [await self._waiting.get()]
+            while not self._waiting.empty():
+                found.append(self._waiting.get_nowait())
+            is_open = None not in found
+            await self._write([act for act in found if act is not None])
 
     async def _write(self, acts: list[Act]) -> None:
-        while not self._waiting.empty():
-            acts.append(self._waiting.get_nowait())
         if not acts:
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,22 @@ async def test_they_outlast_a_stop_and_are_forgotten_in_time(tmp_path: Path) -> 
             while len(found := (await service.http.get("/api/audit/list")).json()) != 1:
                 await asyncio.sleep(0.02)
         assert found[0]["operation"] == "workspaces.create"
+
+
+async def test_one_that_is_being_written_at_the_end_is_kept(tmp_path: Path) -> None:
+    busy = threading.Event()
+    async with local_service(tmp_path) as service:
+        database = service.context.desk.database
+        audit = Audit(database, days=1)
+        audit.start()
+        before = asyncio.create_task(database.write(lambda _: busy.wait(10)))
+        await asyncio.sleep(0)
+        audit.note(Act(now_us(), "ada", "", None, "x.create", "/x", 201, ""))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(audit.close())
+        await asyncio.sleep(0.1)
+        busy.set()
+        await closing
+        assert await before
+        (found,) = await audit.list(None, None, None, None, 10)
+    assert found.operation == "x.create"
