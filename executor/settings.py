@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         5, description="from a cancellation's signal to the kill, in seconds"
     )
     drain_s: PositiveFloat = Field(30, description="how long a stopping service lets running jobs go on")
+    engine_wait_s: float = Field(
+        600,
+        ge=0,
+        description="how long jobs that cannot begin because no container engine answers wait for it; then they fail",
+    )
     programs_mb: PositiveInt = Field(
         1024, description="compiled programs kept, in MiB; the least recently used go first"
     )

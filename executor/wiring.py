@@ -188,6 +188,7 @@ class Service:
             self.runtimes,
             concurrency=settings.concurrency,
             cancel_grace_s=settings.cancel_grace_s,
+            engine_wait_s=settings.engine_wait_s,
             base_url=settings.resolved_base_url(),
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,

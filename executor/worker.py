@@ -7,13 +7,14 @@ the way, the lease shows it, and the next start's sweep puts the job back into t
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, Reason, Unavailable
+from executor.errors import EngineError, EngineTransient, ExecutorError, Reason, Unavailable
 from executor.jobs import cache, queue, store
 from executor.jobs.desk import Desk, log_of_run
 from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of, without_secrets
@@ -21,6 +22,7 @@ from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
 from executor.jobs.leases import Completion, LastWord, LeaseLost, ReturnToQueue, give_up
 from executor.jobs.live import LiveJob
+from executor.jobs.outage import Outage
 from executor.jobs.slots import Slots
 from executor.reach import EgressLimits, Reach
 from executor.runtimes import Runtimes
@@ -57,6 +59,7 @@ class Worker:
         *,
         concurrency: int,
         cancel_grace_s: float,
+        engine_wait_s: float,
         base_url: str,
         workspace_share: Callable[[str], int | None],
         workspace_reach: Callable[[str], tuple[Reach, ...]],
@@ -73,6 +76,7 @@ class Worker:
         self._sandbox = sandbox
         self._runtimes = runtimes
         self._cancel_grace_s = cancel_grace_s
+        self._outage = Outage(engine_wait_s)
         self._base_url = base_url
         self._workspace_reach = workspace_reach
         self._workspace_egress = workspace_egress
@@ -236,9 +240,9 @@ class Worker:
         except LeaseLost:
             raise
         except asyncio.CancelledError:  # we are stopping: somebody else runs it
-            return ReturnToQueue(job.scheduled_for)
+            return ReturnToQueue(job.scheduled_for, ran=live.isolation is not None)
         except (EngineTransient, Unavailable) as error:
-            return await self._after_loss(job, live, str(error))
+            return await self._after_loss(job, live, error)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job without an end
             telemetry.log.exception("BUG: a run failed in an unforeseen way", job=job.id)
             return Completion(infrastructure(f"{type(error).__name__}: {error}"), live.isolation)
@@ -273,7 +277,7 @@ class Worker:
             return ending(Failed(Reason.BAD_INPUT, str(error)), job.limits.timeout_s, job.step_id)
         cancellation = Cancellation(self._cancel_grace_s, live.cancel_asked)
         order = Order(
-            name=f"executor-{job.id}-{job.attempt}",
+            name=f"executor-{job.id}-{secrets.token_hex(4)}",  # the one of an earlier try may still be removed
             runtime=runtime,
             script=Script(job.language, job.content, args, env),
             limits=job.limits,
@@ -345,15 +349,18 @@ class Worker:
             await self._desk.database.write(store.note_container, job, isolation)
             self._desk.changed(job.id)
 
-    async def _after_loss(self, job: Job, live: LiveJob, why: str) -> LastWord:
-        """The run was lost: the job waits again, unless that happened too often."""
-        telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, error=why)
+    async def _after_loss(self, job: Job, live: LiveJob, error: ExecutorError) -> LastWord:
+        """The run was lost, or could not begin: the job waits again, unless that happened too often."""
         if live.cancel_asked.is_set():
             return Completion(await self._canceled(job), live.isolation)
-        if job.attempt >= ATTEMPTS_MAX:
-            return Completion(infrastructure(why), live.isolation)
+        ran = live.isolation is not None or not self._outage.is_bearable(error)
+        telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, ran=ran, error=str(error))
+        if ran and job.attempt >= ATTEMPTS_MAX:
+            return Completion(infrastructure(str(error)), live.isolation)
+        if not ran and not live.texts["log"].length:
+            live.tell("log", f"--- WAITS for the container engine: {error} ---\n")
         self.wake_in(RETRY_US / 1e6)
-        return ReturnToQueue(now_us() + RETRY_US)
+        return ReturnToQueue(now_us() + RETRY_US, ran)
 
     async def _canceled(self, job: Job, usage: Usage = Usage()) -> Ending:
         """Who cancelled the job, and why, is in its row."""

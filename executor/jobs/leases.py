@@ -29,6 +29,8 @@ class ReturnToQueue:
     """The job waits again, until `not_before` (microseconds) at least; its log so far stays."""
 
     not_before: int
+    ran: bool = True
+    """Whether its script may have run; an attempt that never did does not count."""
 
 
 LastWord = Completion | ReturnToQueue
@@ -43,7 +45,7 @@ def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece],
     if isinstance(word, Completion):
         is_ours = store.finish(connection, job, word.end, now, word.isolation)
     else:
-        is_ours = store.release(connection, job, word.not_before)
+        is_ours = store.release(connection, job, word.not_before, ran=word.ran)
     if not is_ours:
         raise LeaseLost
     kept = cache.Kept.of(job, now)

@@ -246,14 +246,39 @@ async def test_an_unknown_workspace_is_404_everywhere(service: LocalService) -> 
         assert "workspaces/create" in response.json()["remedy"]
 
 
-async def test_an_engine_that_is_away_fails_jobs_as_infrastructure_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a few tries; the script is not blamed."""
+async def test_jobs_wait_for_an_engine_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have not run, so no attempt is lost; the log tells once."""
     monkeypatch.setattr("executor.worker.RETRY_US", 10_000)
     engine = FakeEngine()
     engine.failures.extend(EngineUnreachable("away") for _ in range(9))
     async with local_service(tmp_path, engine) as service:
+        job = await service.ended(await service.run({"log": "up"}, {"result": 1}))
+        assert (job["status"], job["attempt"], len(engine.failures)) == ("success", 1, 0)
+        log = (await service.get(f"jobs_u/get_logs/{job['id']}")).text
+        assert log == "--- WAITS for the container engine: away ---\nup"
+
+
+async def test_who_waits_for_an_engine_can_be_cancelled(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.failures.extend(EngineUnreachable("away") for _ in range(9))
+    async with local_service(tmp_path, engine) as service:
+        job_id = await service.run({"result": 1})
+        async with asyncio.timeout(5):
+            while (await service.job(job_id))["running"]:
+                await asyncio.sleep(0.01)
+        await service.http.post(f"/api/w/main/jobs_u/queue/cancel/{job_id}", json={})
+        job = await service.ended(job_id)
+        assert (job["canceled"], job["attempt"]) == (True, 0)
+
+
+async def test_an_engine_that_stays_away_fails_jobs_as_infrastructure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few tries more; the script is not blamed."""
+    monkeypatch.setattr("executor.worker.RETRY_US", 10_000)
+    engine = FakeEngine()
+    engine.failures.extend(EngineUnreachable("away") for _ in range(9))
+    async with local_service(tmp_path, engine, engine_wait_s=0) as service:
         job = await service.ended(await service.run({"result": 1}))
         assert (job["reason"], job["attempt"], len(engine.failures)) == ("infrastructure", 3, 6)
         assert job["result"]["error"]["name"] == "InternalError"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ pytestmark = [
     pytest.mark.timeout(400),
     needs_root,
 ]
+AWAY_S = 75
+"""Three tries of a job, and more."""
 
 
 @pytest.fixture
@@ -98,6 +101,19 @@ def test_an_engine_that_goes_and_comes_back_costs_no_job(
     says_no(service)
     engine.start()
     ready_again(service, 60)
+    settled(service, accepted, end_s=120)
+
+
+def test_who_cannot_begin_waits_for_an_engine_that_is_long_away(
+    service: RealService, engine: SecondEngine
+) -> None:
+    """Longer than its calls are repeated, by far; it has not run, so that costs no attempt."""
+    service.ended(service.submit("bash", "echo the image is known"))
+    engine.end(signal.SIGKILL)
+    says_no(service)
+    accepted = {service.submit("bash", f"echo {n}"): End(result=str(n)) for n in range(8)}
+    time.sleep(AWAY_S)
+    engine.start()
     settled(service, accepted, end_s=120)
 
 

@@ -140,6 +140,7 @@ class Lives:
             self._runtimes,
             concurrency=3,
             cancel_grace_s=0.05,
+            engine_wait_s=600,
             base_url="http://test",
             workspace_share=workspaces.share,
             workspace_reach=workspaces.reach,
