@@ -258,9 +258,12 @@ async def test_jobs_wait_for_an_engine_that_is_away(tmp_path: Path, monkeypatch:
         assert log == "--- WAITS for the container engine: away ---\nup"
 
 
-async def test_who_waits_for_an_engine_can_be_cancelled(tmp_path: Path) -> None:
+async def test_who_waits_for_an_engine_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.worker.RETRY_US", 60_000_000)
     engine = FakeEngine()
-    engine.failures.extend(EngineUnreachable("away") for _ in range(9))
+    engine.failures.append(EngineUnreachable("away"))
     async with local_service(tmp_path, engine) as service:
         job_id = await service.run({"result": 1})
         async with asyncio.timeout(5):

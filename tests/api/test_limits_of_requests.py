@@ -119,7 +119,7 @@ def test_a_connection_that_says_nothing_or_drips_its_head(address: tuple[str, in
             sock.sendall(bytes([byte]))
             time.sleep(0.02)
         assert refused(sock) == (408, "send it faster, or raise EXECUTOR_READ_S")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
 
 
 def test_a_connection_in_use_may_drip_only_so_long(address: tuple[str, int]) -> None:
@@ -142,7 +142,7 @@ def test_a_body_that_drips_is_given_up(address: tuple[str, int]) -> None:
             sock.sendall(b" ")
             time.sleep(0.05)
         assert refused(sock) == (408, "send it faster, or raise EXECUTOR_READ_S")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         assert is_hung_up(sock)
 
 
@@ -163,12 +163,12 @@ def test_a_body_that_nobody_reads_holds_nothing(address: tuple[str, int]) -> Non
         assert answer(sock)[0] == 200
         begun = time.monotonic()
         try:
-            while time.monotonic() - begun < 4:
+            while time.monotonic() - begun < 20:
                 sock.sendall(b"x")
                 time.sleep(0.02)
         except ConnectionError:
             pass
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 15
 
 
 def test_who_does_not_read_the_answer_loses_the_connection(tmp_path: Path) -> None:

@@ -250,9 +250,8 @@ async def test_a_client_that_leaves_cancels_the_job_it_waited_for(tmp_path: Path
     engine = FakeEngine()
     async with local_service(tmp_path, engine) as service:
         body = {"language": "python3", "content": '[{"sleep": 60}]'}
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await _post_and_leave(service, body)
+        async with asyncio.timeout(30):
+            await _post_and_leave(service, body)
         (job,) = (await service.get("jobs/list")).json()
         ended = await service.ended(job["id"])
         assert ended["status"] == "canceled"
@@ -284,7 +283,6 @@ async def _post_and_leave(service: LocalService, body: dict[str, Any]) -> None:
         pass
 
     await service.app(scope, messages.get, send)
-    await asyncio.sleep(60)
 
 
 async def test_a_result_shapes_the_answer_it_asks_for(service: LocalService) -> None:

@@ -120,10 +120,10 @@ async def test_an_event_between_looking_and_resting_is_seen(
         monkeypatch.setattr(database, "read", read_before_event)
         branches = [
             {"modules": [gated(), told()]},
-            {"modules": [script("slow", {"sleep": 3}, {"result": 0})]},
+            {"modules": [script("slow", {"sleep": 6}, {"result": 0})]},
         ]
         run = await approvals.start({"id": "all", "value": {"type": "branchall", "branches": branches}})
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             while len(approvals.service.engine.started) < 3:
                 await asyncio.sleep(0.02)
         assert len(sent) == 1

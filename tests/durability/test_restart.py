@@ -82,12 +82,12 @@ async def test_a_graceful_stop_keeps_every_job_and_its_place(tmp_path: Path) -> 
 
 async def test_a_graceful_stop_lets_short_jobs_end(tmp_path: Path) -> None:
     """Within `drain_s`; what waits is not begun."""
-    async with local_service(tmp_path, concurrency=1, drain_s=5) as service:
+    async with local_service(tmp_path, concurrency=1, drain_s=60) as service:
         running = await service.run({"sleep": 0.5}, {"result": 1})
         await service.started(running)
         waiting = await service.run({"result": 2})
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     assert state_of(tmp_path, running)[0] == "completed"
     assert state_of(tmp_path, waiting)[0] == "queued"
 
@@ -108,12 +108,12 @@ async def test_who_waits_for_a_job_is_told_when_the_service_stops(tmp_path: Path
 async def test_a_job_that_is_claimed_while_the_service_stops_is_given_back(tmp_path: Path) -> None:
     """Nothing is started after the end, and the job is not left to a dead worker."""
     engine = FakeEngine()
-    async with local_service(tmp_path, engine, drain_s=2) as service:
-        due = time.monotonic() + 1
-        waiting = await service.run({"result": 2}, query={"scheduled_for": soon(1)})
-        await asyncio.sleep(due - 0.2 - time.monotonic())
-        blocked = asyncio.create_task(service.context.desk.database.write(lambda _: time.sleep(0.8)))
-        await asyncio.sleep(0.5)  # the queue is being asked now, behind the block
+    async with local_service(tmp_path, engine, drain_s=10) as service:
+        due = time.monotonic() + 2
+        waiting = await service.run({"result": 2}, query={"scheduled_for": soon(2)})
+        await asyncio.sleep(due - 0.5 - time.monotonic())
+        blocked = asyncio.create_task(service.context.desk.database.write(lambda _: time.sleep(3)))
+        await asyncio.sleep(1)  # the queue is being asked now, behind the block
     await blocked
     assert state_of(tmp_path, waiting) == ("queued", None, 0)
     assert engine.started == []

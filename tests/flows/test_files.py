@@ -156,9 +156,9 @@ def test_an_aliased_step_is_a_step_each_time() -> None:
 )
 def test_a_mistake_is_told_by_its_line(text: str, said: str) -> None:
     """And nothing of what was written runs, or takes long."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert said in complaint(text)
-    assert time.perf_counter() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 def test_billions_of_laughs_are_refused_fast() -> None:
@@ -166,10 +166,10 @@ def test_billions_of_laughs_are_refused_fast() -> None:
     letters = "abcdefghijklmnop"
     lines = ["a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol,lol]"]
     lines += [f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]" for a, b in itertools.pairwise(letters)]
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(BadInput, match="over 1000000 values"):
         parse_flow("\n".join([*lines, "modules: []"]), "f", is_json=False)
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 @pytest.mark.parametrize(

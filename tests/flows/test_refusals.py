@@ -256,11 +256,11 @@ def test_what_json_cannot_say_is_refused_fast(name: str) -> None:
     """In known and in unknown fields alike: the document is stored as it came."""
     make, said = NO_JSON[name]
     for document in (make(), flow(x=make()), args(x={"type": "static", "value": make()})):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         error = refused(document)
         assert said in error.detail
         assert len(error.detail) < 600
-        assert time.perf_counter() - begin < 2
+        assert time.thread_time() - begin < 2
 
 
 def test_a_megabyte_is_read_in_well_under_a_second() -> None:
@@ -270,9 +270,9 @@ def test_a_megabyte_is_read_in_well_under_a_second() -> None:
         "y": {"type": "static", "value": [1, {}]},
     }
     document = flow(*[module(rawscript(content="x" * 60, input_transforms=transforms)) for _ in range(4500)])
-    begin = time.perf_counter()
+    begin = time.thread_time()
     read(document)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 MANY: dict[str, Callable[[], Any]] = {
@@ -287,6 +287,6 @@ MANY: dict[str, Callable[[], Any]] = {
 def test_a_hundred_thousand_mistakes_are_refused_fast(name: str) -> None:
     """Nobody collects them all."""
     document = MANY[name]()
-    begin = time.perf_counter()
+    begin = time.thread_time()
     refused(document)
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2

@@ -165,9 +165,9 @@ def test_deep_and_large_schemas_end_soon() -> None:
         deep = {"items": deep}
     assert "levels deep" in refused(deep, {}).detail
     schema = spec(x={"items": {"type": "integer"}})
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert refused(schema, {"x": [0] * 500_000 + [""]}).field == "args.x[500000]"
-    assert time.perf_counter() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(

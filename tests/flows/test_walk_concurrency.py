@@ -51,7 +51,7 @@ async def test_starts_in_a_window(flows: Flows) -> None:
     ids = [await flows.start(ident("a"), **limits) for _ in range(3)]
     for run in ids:
         await flows.service.ended(run)
-    assert 1 <= time.monotonic() - begun < 5
+    assert 1 <= time.monotonic() - begun < 15
 
 
 async def test_a_key_of_ones_own(flows: Flows) -> None:

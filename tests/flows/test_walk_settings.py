@@ -173,7 +173,7 @@ async def test_a_sleep_that_fails_is_tried_again_by_the_step_behind_it(flows: Fl
     job = await flows.run(sleeping, call("b", "flaky", retry=retry(40)))
     await late
     assert (job["result"], len(flaky.runs)) == ("run 3", 3)
-    assert 0.4 <= time.monotonic() - begun < 0.4 + 0.4 + 3
+    assert 0.4 <= time.monotonic() - begun < 0.4 + 0.4 + 10
     assert types_of(job) == {"a": "Success", "b": "Success"}
 
 

@@ -88,7 +88,7 @@ async def test_a_kill_ends_every_process_and_the_stream(bench: Bench) -> None:
     began = time.monotonic()
     await bench.engine.kill(spec.name)
     assert await channel.receive() == b""
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     channel.close()
     await until(lambda: not bench.engine.cgroups.is_alive(spec.name), timeout_s=5)
     await bench.engine.kill(spec.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -277,13 +276,14 @@ async def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
 
     def slowly(connection: Connection) -> None:
         put(connection, "slow")
-        time.sleep(1)
+        has_put.set()
+        assert may_end.wait(10)
 
+    has_put, may_end = threading.Event(), threading.Event()
     writing = asyncio.create_task(database.write(slowly))
-    await asyncio.sleep(0.1)
-    began = time.monotonic()
+    assert await asyncio.to_thread(has_put.wait, 10)
     assert await database.read(ids) == []
-    assert time.monotonic() - began < 0.6
+    may_end.set()
     await writing
     assert await database.read(ids) == ["slow"]
 

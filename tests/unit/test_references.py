@@ -70,11 +70,11 @@ def test_a_completed_name_is_complete(text: str) -> None:
 
 def test_reading_takes_no_time() -> None:
     """Nor does a name that was made to be hard to read."""
-    began = time.monotonic()
+    began = time.thread_time()
     for text in ("a" * 500 + "!/x", "a-" * 250 + ".io/x", "a." * 250, "a" * 5_000_000, ("a" * 120 + "_") * 4):
         with pytest.raises(ValueError, match=r"\w"):
             parse(text)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def verdict(pattern: str, text: str) -> Verdict:

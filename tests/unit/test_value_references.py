@@ -131,10 +131,10 @@ async def test_resources_that_multiply_are_stopped_soon() -> None:
     resources: dict[str, Any] = {
         f"r{n}": {str(i): f"$res:f/x/r{n + 1}" for i in range(10)} for n in range(12)
     }
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(Unresolved, match=f"over {LOOKUPS_MAX} references for `arg`"):
         await Stored(None, **resources, r12="end").resolved({"arg": "$res:f/x/r0"})
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 async def test_resources_that_grow_are_stopped_in_time() -> None:

@@ -113,7 +113,7 @@ async def test_endless(expr: str, expressions: Expressions) -> None:
     """The time limit ends it."""
     begun = time.monotonic()
     assert (await failure(expressions, expr)).timed_out
-    assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 2
+    assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 10
     assert await value(expressions, "1 + 1") == 2
 
 
