@@ -354,7 +354,8 @@ class Worker:
         if live.cancel_asked.is_set():
             return Completion(await self._canceled(job), live.isolation)
         ran = live.isolation is not None or not self._outage.is_bearable(error)
-        telemetry.log.warning("a run was lost", job=job.id, attempt=job.attempt, ran=ran, error=str(error))
+        what = "a run was lost" if ran else "a run could not begin"
+        telemetry.log.warning(what, job=job.id, attempt=job.attempt, error=str(error))
         if ran and job.attempt >= ATTEMPTS_MAX:
             return Completion(infrastructure(str(error)), live.isolation)
         if not ran and not live.texts["log"].length:
