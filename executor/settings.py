@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     pool_memory_share: float = Field(
         0.25, ge=0, le=0.9, description="share of the host's memory that waiting containers may take"
     )
-    queue_max: PositiveInt = Field(10_000, description="jobs that may wait; a further one gets 429")
+    queue_max: PositiveInt = Field(
+        10_000, description="jobs of one workspace that may wait; a further one gets 429"
+    )
     request_mb: PositiveInt = Field(64, description="largest request body, in MiB")
     header_kb: int = Field(
         32, ge=4, le=256, description="largest request head, in KiB: path, query and headers; more get 431"

@@ -13,7 +13,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from executor.api.body import decode, read
+from executor.api.body import decode, read, recoded
 from executor.api.context import Caller, Ctx, InWorkspace, MaybeCaller, client_of
 from executor.api.gates import Gate, Link, gate_of, send, waiting_job
 from executor.api.jobs import JSON
@@ -126,7 +126,7 @@ async def body_payload(request: Request) -> bytes:
         body = await read(request, PAYLOAD_MB)
     except TooLarge:
         raise TooLarge(f"body: over {PAYLOAD_MB} MiB", field="body", remedy="send less") from None
-    return compact_json(decode(body)) if body.strip() else b"null"
+    return recoded(body)
 
 
 InQuery = Annotated[bytes, Depends(query_payload)]

@@ -6,10 +6,12 @@ What comes in may be any request that some other system sends: JSON, a form, a t
 from __future__ import annotations
 
 import binascii
+import codecs
+import re
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from email import policy
-from email.message import Message
+from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -23,6 +25,24 @@ from executor.api.problems import shown
 from executor.errors import BadInput
 
 FIELDS_MAX = 10_000
+CHARSETS = frozenset(
+    codecs.lookup(name).name
+    for name in (
+        "utf-8",
+        "utf-8-sig",
+        "utf-16",
+        "utf-16-le",
+        "utf-16-be",
+        "ascii",
+        "latin-1",
+        "cp1252",
+        "iso8859-15",
+    )
+)
+"""What the Web sends; Python has others that take the square of a text's length to read."""
+PART_HEAD_BYTES = 4096
+PART_HEAD = re.compile(rb"^--[^\r\n]*\r?\n((?:[^\r\n]+\r?\n)*)", re.MULTILINE)
+"""After a line that may be a boundary: the lines up to an empty one."""
 TYPES = (
     "application/json, application/x-www-form-urlencoded, multipart/form-data, text/plain, application/xml"
 )
@@ -156,6 +176,8 @@ def _names(listed: str | None) -> list[str]:
 
 def _text(body: bytes, charset: str) -> str:
     try:
+        if codecs.lookup(charset).name not in CHARSETS:
+            raise LookupError(charset)
         text = body.decode(charset)
         text.encode()  # some old encodings can say what is no text
         return text
@@ -179,9 +201,30 @@ def _urlencoded(text: str) -> dict[str, str]:
 def _multipart(body: bytes, content_type: str) -> dict[str, str]:
     """The fields of a form; raises BadInput if one of them is a file."""
     head = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
+    _check_parts(body)
     whole = BytesParser(policy=policy.HTTP).parsebytes(head + body)
     if not whole.is_multipart():
         raise BadInput("body: no parts in it", field="body", remedy="name the boundary in Content-Type")
+    try:
+        return _fields(whole)
+    except (IndexError, RecursionError, ValueError):  # of the standard library's parser of headers
+        raise BadInput(
+            "body: a part with a header that nobody can read", field="body", remedy="see RFC 7578"
+        ) from None
+
+
+def _check_parts(body: bytes) -> None:
+    """Raises BadInput for lines that may be long headers, or too many parts: to read those takes very long."""
+    heads = PART_HEAD.findall(body)
+    if len(heads) > FIELDS_MAX or any(len(head) > PART_HEAD_BYTES for head in heads):
+        raise BadInput(
+            f"body: over {FIELDS_MAX} parts, or a part's header over {PART_HEAD_BYTES} bytes",
+            field="body",
+            remedy="send fewer or shorter ones",
+        )
+
+
+def _fields(whole: EmailMessage) -> dict[str, str]:
     fields = {}
     for part in whole.iter_parts():
         name = part.get_param("name", header="content-disposition")

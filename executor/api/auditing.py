@@ -23,7 +23,7 @@ PER_PAGE_MAX = 1000
 router = APIRouter()
 in_workspace = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=PER_PAGE_MAX)]
-Moment = Annotated[int | None, Query(description="microseconds since 1970")]
+Moment = Annotated[int | None, Query(ge=0, lt=2**63, description="microseconds since 1970")]
 
 
 class Auditing:

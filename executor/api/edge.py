@@ -71,12 +71,15 @@ class Edge:
 
 
 def _refusal(scope: Scope, settings: Settings) -> tuple[int, str, str] | None:
-    """Status, detail and remedy for a request whose head is too big."""
+    """Status, detail and remedy for a request whose head is too big, or ambiguous."""
     size = len(scope["raw_path"]) + len(scope["query_string"])
     size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     if size > settings.header_kb * 1024:
         detail = f"headers: over {settings.header_kb} KiB, the path and the query included"
         return 431, detail, "send fewer or shorter ones, or raise EXECUTOR_HEADER_KB"
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        # RFC 9112, section 6.3: somebody on the way may read the one where we read the other
+        return 400, "headers: both Content-Length and Transfer-Encoding", "send one of them"
     if scope["query_string"].count(b"&") >= QUERY_FIELDS_MAX:
         return 400, f"query: over {QUERY_FIELDS_MAX} parameters", "send arguments in the body"
     return None

@@ -154,7 +154,15 @@ async def result_by_id(
     if text is None:
         raise NotFound(f"no result of step {node!r} in run {flow}", field="node", remedy="ask again later")
     if json_path:
-        return Response(compact_json(_at(json.loads(text), json_path)), media_type=JSON)
+        try:
+            found = compact_json(_at(json.loads(text), json_path))
+        except ValueError:  # a script may write numbers that Python does not read
+            raise BadInput(
+                "json_path: the result has a number out of range",
+                field="json_path",
+                remedy="ask for it whole",
+            ) from None
+        return Response(found, media_type=JSON)
     return Response(text, media_type=JSON)
 
 
@@ -163,7 +171,7 @@ def _at(value: Any, path: str) -> Any:
     for part in path.split("."):
         if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        elif isinstance(value, list) and part.isdecimal() and len(part) < 10 and int(part) < len(value):
             value = value[int(part)]
         else:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime
 from typing import Annotated, Any
@@ -129,8 +130,13 @@ async def _contains(ctx: Context, read: Any, job: Job, subset: list[Any]) -> boo
     if not subset:
         return True
     body = await ctx.desk.database.read(read, job.id)
+    return body is not None and await asyncio.to_thread(_holds, body, subset[0])
+
+
+def _holds(body: bytes, subset: Any) -> bool:
+    """Whether a stored JSON text contains it; off the event loop, as both may be large."""
     try:
-        return body is not None and filters.contains(json.loads(body), subset[0])
+        return filters.contains(json.loads(body), subset)
     except (ValueError, RecursionError):
         return False
 

@@ -15,7 +15,10 @@ from executor.flows.walk import first_status, ignored
 from executor.jobs.cache import flow_key
 from executor.jobs.concurrency import key_of
 from executor.jobs.job import as_us
-from executor.script import compact_json
+from executor.script import check_limit, compact_json
+
+FOREVER_S = 1e9
+"""No time limit of any workspace is longer."""
 
 
 def fields_of_run(
@@ -59,6 +62,10 @@ def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str
 
 def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:
     """What makes two submissions the same request: everything but the id and the credentials."""
+    if query.timeout is not None:
+        check_limit(
+            "timeout", query.timeout, FOREVER_S, "query"
+        )  # the workspace's bound is looked at for scripts
     asked = query.model_dump(mode="json", exclude={"job_id", "token"})
     return hashlib.sha256(compact_json({**said, "query": asked})).hexdigest()
 

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from executor.api.body import decode, described, read, read_model
+from executor.api.body import described, read, read_model, recoded
 from executor.api.context import Ctx, InWorkspace
 from executor.api.jobs import JSON
 from executor.errors import TooLarge
 from executor.jobs import gates
-from executor.script import compact_json
 
 router = APIRouter()
 
@@ -57,7 +56,7 @@ async def set_state(id: UUID, key: Key, request: Request, workspace: InWorkspace
         body = await read(request, STATE_MB)
     except TooLarge:
         raise TooLarge(f"body: over {STATE_MB} MiB", field="body", remedy="keep less") from None
-    value = compact_json(decode(body)) if body.strip() else b"null"  # so a client may send None
+    value = recoded(body)  # an empty one is null: so a client may send None
     await ctx.desk.database.write(gates.set_state, workspace.id, str(id), key, value)
     ctx.desk.changed(str(id))
     return PlainTextResponse("Flow job state updated")

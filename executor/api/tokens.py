@@ -18,6 +18,8 @@ from executor.workspace.tokens import Right, Token
 
 router = APIRouter(prefix="/users/tokens")
 TOKENS_MAX = 10_000
+TOKENS_OF_USER_MAX = 1000
+"""So that none of those who may only read fills the place of all. An administrator of the instance has no bound."""
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -62,10 +64,16 @@ async def create(request: Request, ctx: Ctx, by: Who) -> Response:
     asked = await read_model(request, CreateToken, ctx.settings.request_mb)
     if by.job_id is not None:
         raise Forbidden("a job's token makes no others", field="Authorization", remedy="use a user's token")
-    if len(ctx.tokens.list()) >= TOKENS_MAX:
-        raise BadInput(f"there are {TOKENS_MAX} tokens", field="label", remedy="delete some first")
+    if not by.is_instance_s_admin:
+        _bounded(len(ctx.tokens.list()), TOKENS_MAX, "there are")
+        _bounded(len(ctx.tokens.list(by.user)), TOKENS_OF_USER_MAX, f"{by.user} has")
     text, _ = await ctx.tokens.create(_asked(asked, by, ctx), now_us())
     return PlainTextResponse(text, 201)
+
+
+def _bounded(number: int, most: int, whose: str) -> None:
+    if number >= most:
+        raise BadInput(f"{whose} {most} tokens", field="label", remedy="delete some first")
 
 
 def _asked(asked: CreateToken, by: Token, ctx: Context) -> Token:
@@ -94,7 +102,14 @@ def _asked(asked: CreateToken, by: Token, ctx: Context) -> Token:
 
 
 def _micros(moment: datetime) -> int:
-    return round(moment.astimezone(UTC).timestamp() * 1e6)
+    try:
+        return round(moment.astimezone(UTC).timestamp() * 1e6)
+    except OverflowError as error:
+        raise BadInput(
+            f"expiration: {moment.isoformat()} is out of range in UTC",
+            field="expiration",
+            remedy="give a nearer one",
+        ) from error
 
 
 @router.get("/list", summary="Tokens")
@@ -102,8 +117,7 @@ async def list_all(
     ctx: Ctx, by: Who, all_users: Annotated[bool, Query(description="an administrator's: of all")] = True
 ) -> list[dict[str, Any]]:
     """The caller's own that allow no more than this one; all for an administrator of the instance."""
-    is_admin = by.right is Right.ADMIN and by.workspaces is None
-    found = ctx.tokens.list(None if is_admin and all_users else by.user)
+    found = ctx.tokens.list(None if by.is_instance_s_admin and all_users else by.user)
     return [_shown(token) for token in found if by.covers(token)]  # never their texts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, func, or_
@@ -58,18 +58,43 @@ def conditions(workspace_id: str, asked: Mapping[str, Any]) -> list[Condition]:
     ]
 
 
+COMPARISONS_MAX = 1_000_000
+"""Objects in arrays are compared each with each; a job that needs more of that is not found."""
+
+
 def contains(value: Any, subset: Any) -> bool:
-    """Whether `value` contains `subset`, as PostgreSQL's `@>` has it for JSON."""
+    """Whether `value` contains `subset`, as PostgreSQL's `@>` has it for JSON.
+
+    False too where COMPARISONS_MAX do not suffice.
+    """
     if isinstance(value, list) and not isinstance(subset, list | dict):
-        return any(_contains(item, subset) for item in value)  # of the outermost array only
-    return _contains(value, subset)
+        return _scalar(subset) in map(_scalar, value)  # of the outermost array only
+    return _contains(value, subset, iter(range(COMPARISONS_MAX)))
 
 
-def _contains(value: Any, subset: Any) -> bool:
+def _contains(value: Any, subset: Any, budget: Iterator[int]) -> bool:
+    if next(budget, None) is None:
+        return False
     if isinstance(subset, dict):
         return isinstance(value, dict) and all(
-            key in value and _contains(value[key], item) for key, item in subset.items()
+            key in value and _contains(value[key], item, budget) for key, item in subset.items()
         )
     if isinstance(subset, list):
-        return isinstance(value, list) and all(any(_contains(v, item) for v in value) for item in subset)
-    return isinstance(value, bool) is isinstance(subset, bool) and bool(value == subset)
+        return isinstance(value, list) and _all_in(value, subset, budget)
+    return _scalar(value) == _scalar(subset)
+
+
+def _all_in(value: list[Any], subset: list[Any], budget: Iterator[int]) -> bool:
+    scalars = {_scalar(item) for item in value}
+    wholes = [item for item in value if isinstance(item, dict | list)]
+    return all(
+        any(_contains(whole, item, budget) for whole in wholes)
+        if isinstance(item, dict | list)
+        else _scalar(item) in scalars
+        for item in subset
+    )
+
+
+def _scalar(value: Any) -> tuple[bool, Any]:
+    """What tells scalars apart, where Python holds 1 and true for the same; of others nothing is equal to it."""
+    return isinstance(value, bool), object() if isinstance(value, dict | list) else value

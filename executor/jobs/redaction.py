@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -18,6 +19,9 @@ CHARS_MIN = 6
 """A shorter value is in every second line of a log by chance, and too short for a secret."""
 DISTINCT_MIN = 3
 BASE64_CHARS_MIN = 8
+KEY_CHARS = CHARS_MIN
+"""Every form has at least so many; a place whose next ones begin none is passed over at once."""
+PART_CHARS = 256
 TRIVIAL = frozenset(
     ("password", "secret", "changeme", "default", "localhost", "undefined", "example", "postgres", "username")
 )
@@ -25,13 +29,21 @@ TRIVIAL = frozenset(
 
 
 class Redactor:
-    """Masks the secrets it was told of, in a text that comes piece by piece."""
+    """Masks the secrets it was told of, in a text that comes piece by piece.
+
+    What that takes grows with the text, and hardly with the number and the length of the secrets: both are a
+    script's author's to choose, and it happens beside everybody else's requests.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._forms: set[str] = set()
-        self._starts: frozenset[str] = frozenset()
+        self._known: set[str] = set()
+        self._forms: list[str] = []
+        """Sorted: the forms that a text begins with are just before it, those that begin with it just after."""
+        self._shorter: dict[str, str] = {}
+        """For a form the longest other one that it begins with."""
+        self._keys: frozenset[str] = frozenset()
+        self._first: re.Pattern[str] | None = None
         self._longest = 0
-        self._pattern: re.Pattern[str] | None = None
         self._held = ""
         for secret in secrets:
             self.add(secret)
@@ -40,24 +52,22 @@ class Redactor:
         """From now on this is masked too, unless it is too short or too common to be a secret."""
         if not is_secret(secret):
             return
-        self._forms.update(forms(secret))
-        self._starts = frozenset(form[0] for form in self._forms)
-        self._longest = max(map(len, self._forms))
-        by_length = sorted(self._forms, key=len, reverse=True)  # of two that fit, the longer one
-        self._pattern = re.compile("|".join(map(re.escape, by_length)))
+        self._known.update(part for form in forms(secret) for part in _parts(form))
+        self._forms = []  # made anew when they are needed
 
     def text(self, piece: str) -> str:
         """The next piece, masked; its end waits for the next one if it may be the beginning of a secret."""
-        if self._pattern is None:
+        if not self._known:
             return piece
+        self._prepare()
         known = self._held + piece
         until = self._undecided(known)
         shown, at = [], 0
-        for found in self._pattern.finditer(known):
-            if found.start() >= until:
+        for start, end in self._found(known):
+            if start >= until:
                 break
-            shown += [known[at : found.start()], MASK]
-            at = found.end()
+            shown += [known[at:start], MASK]
+            at = end
         until = max(until, at)
         self._held = known[until:]
         return "".join([*shown, known[at:until]])
@@ -69,16 +79,72 @@ class Redactor:
 
     def whole(self, text: str) -> str:
         """A text that is all there, masked."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        if not self._known:
+            return text
+        self._prepare()
+        shown, at = [], 0
+        for start, end in self._found(text):
+            shown += [text[at:start], MASK]
+            at = end
+        return "".join([*shown, text[at:]])
+
+    def _prepare(self) -> None:
+        if self._forms:
+            return
+        self._forms = sorted(self._known)
+        self._shorter = {}
+        around: list[str] = []  # those that the present one begins with
+        for form in self._forms:
+            while around and not form.startswith(around[-1]):
+                around.pop()
+            if around:
+                self._shorter[form] = around[-1]
+            around.append(form)
+        self._keys = frozenset(form[:KEY_CHARS] for form in self._forms)
+        self._first = re.compile("[" + "".join(map(re.escape, sorted({f[0] for f in self._forms}))) + "]")
+        self._longest = max(map(len, self._forms))
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where secrets begin and end in a text, none in another; of two that begin there, the longer one."""
+        assert self._first is not None
+        at = 0
+        while (candidate := self._first.search(text, at)) is not None:
+            at = candidate.start()
+            end = self._end(text, at) if text[at : at + KEY_CHARS] in self._keys else None
+            if end is not None:
+                yield at, end
+            at = end or at + 1
+
+    def _end(self, text: str, at: int) -> int | None:
+        """Where the longest secret ends that begins at a place; None if none does."""
+        here = text[at : at + self._longest]
+        index = bisect_right(self._forms, here)
+        form = self._forms[index - 1] if index else None
+        while form is not None and not here.startswith(form):
+            form = self._shorter.get(form)
+        return None if form is None else at + len(form)
 
     def _undecided(self, text: str) -> int:
         """Where the first secret may begin of which the end is not there yet."""
-        for at in range(max(0, len(text) - self._longest + 1), len(text)):
-            if text[at] in self._starts:
-                tail = text[at:]
-                if any(len(form) > len(tail) and form.startswith(tail) for form in self._forms):
+        assert self._first is not None
+        at = max(0, len(text) - self._longest + 1)
+        while (candidate := self._first.search(text, at)) is not None:
+            at = candidate.start()
+            tail = text[at:]
+            if len(tail) < KEY_CHARS or tail[:KEY_CHARS] in self._keys:
+                index = bisect_right(self._forms, tail)  # behind the form that it is
+                if index < len(self._forms) and self._forms[index].startswith(tail):
                     return at
+            at += 1
         return len(text)
+
+
+def _parts(form: str) -> Iterator[str]:
+    """A form, or what it is made of: long ones are masked part by part."""
+    last = max(0, len(form) // PART_CHARS - 1)  # the rest goes with the last one, so that none is short
+    for number in range(last):
+        yield form[number * PART_CHARS : (number + 1) * PART_CHARS]
+    yield form[last * PART_CHARS :]
 
 
 def is_secret(value: str) -> bool:

@@ -40,9 +40,9 @@ def add(connection: Connection, new: NewJob, worker_id: str | None, queue_max: i
     """
     if is_stored(connection, new.id, new.workspace_id, new.request_hash):
         return False
-    if worker_id is None and waiting(connection) >= queue_max:
+    if worker_id is None and waiting(connection, new.workspace_id) >= queue_max:
         raise TooManyJobs(
-            f"the queue is full: {queue_max} jobs are waiting",
+            f"the queue is full: {queue_max} jobs are waiting in workspace {new.workspace_id!r}",
             remedy="try again when some have ended, or raise EXECUTOR_QUEUE_MAX",
         )
     insert_job(connection, new, worker_id)
@@ -93,11 +93,12 @@ def _carry_states(connection: Connection, origin: str, run_id: str) -> None:
     connection.execute(insert(flow_states).from_select(["run_id", "key", "value"], own))
 
 
-def waiting(connection: Connection) -> int:
-    """How many jobs that clients handed in are queued; the steps of a run that goes on do not count."""
-    return connection.execute(
-        select(func.count()).where(jobs.c.state == "queued", jobs.c.started_at.is_(None), ENTERED)
-    ).scalar_one()
+def waiting(connection: Connection, workspace_id: str | None = None) -> int:
+    """How many jobs that clients handed in are queued, of one workspace or all; steps of a run that goes on do not count."""
+    asked = select(func.count()).where(jobs.c.state == "queued", jobs.c.started_at.is_(None), ENTERED)
+    if workspace_id is not None:
+        asked = asked.where(jobs.c.workspace_id == workspace_id)
+    return connection.execute(asked).scalar_one()
 
 
 def lease_one(connection: Connection, job_id: str, worker_id: str, now: int) -> Job | None:

@@ -119,7 +119,9 @@ class RunWorld:
         self, expr: str, scope: Scope, place: ExpressionPlace, *, as_boolean: bool = False
     ) -> bytes:
         """The value of an expression as JSON."""
-        return await self._around.expressions.evaluate(expr, scope, place, as_boolean=as_boolean)
+        return await self._around.expressions.evaluate(
+            expr, scope, place, as_boolean=as_boolean, workspace_id=self.run.workspace_id
+        )
 
     async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
         """A script of the run's workspace."""

@@ -68,13 +68,21 @@ class Token:
         """Whether it is for this workspace too."""
         return self.workspaces is None or workspace_id in self.workspaces
 
+    @property
+    def is_instance_s_admin(self) -> bool:
+        """Whether it allows everything, everywhere."""
+        return self.right is Right.ADMIN and self.workspaces is None
+
     def covers(self, other: Token) -> bool:
-        """Whether whoever has it may do all that the other one allows: the same user's, nowhere else, no more."""
+        """Whether whoever has it may do all that the other one allows: the same user's, nowhere else, no more, no longer."""
         where = self.workspaces is None or (
             other.workspaces is not None and set(other.workspaces) <= set(self.workspaces)
         )
-        is_instance_s = self.right is Right.ADMIN and self.workspaces is None
-        return is_instance_s or (self.user == other.user and where and self.right.includes(other.right))
+        so_long = self.expires_at is None or (
+            other.expires_at is not None and other.expires_at <= self.expires_at
+        )
+        no_more = self.user == other.user and where and so_long and self.right.includes(other.right)
+        return self.is_instance_s_admin or no_more
 
 
 class Tokens:
@@ -148,9 +156,10 @@ def read_for_job(text: str, now: int) -> Token | None:
         fields = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         (workspace_id,), job_id, user, right, expires_at = fields
         token = Token(OF_JOB, user, Right(right), (workspace_id,), expires_at=expires_at, job_id=job_id)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    return token if isinstance(expires_at, int) and expires_at > now else None
+    is_text = all(isinstance(field, str) for field in (workspace_id, job_id, user))
+    return token if is_text and isinstance(expires_at, int) and expires_at > now else None
 
 
 def is_signed(key: bytes, text: str) -> bool:

@@ -66,6 +66,11 @@ async def test_a_form_in_parts_is_args_of_text(service: LocalService) -> None:
     assert response.json() == {"a": "1", "b": "ä\nx"}
 
 
+def in_part(disposition: bytes) -> bytes:
+    """A form of one part with this header."""
+    return b"--b\r\nContent-Disposition: " + disposition + b"\r\n\r\nx\r\n--b--\r\n"
+
+
 BAD: list[tuple[bytes, str, str]] = [
     (b"{", "application/json", "body"),
     (b"\xff", "application/json", "body"),
@@ -79,6 +84,10 @@ BAD: list[tuple[bytes, str, str]] = [
     (b"x", "image/png", "Content-Type"),
     (b"x", "multipart/form-data", "body"),
     (b"--b\r\n\r\nx\r\n--b--", "multipart/form-data; boundary=b", "body"),
+    (b"a" * 200_000 + b"-" + b"a" * 200_000, "text/plain; charset=punycode", "body"),
+    (in_part(b"form-data" + b";a=b" * 64_000), "multipart/form-data; boundary=b", "body"),
+    (in_part(b".,; form-data*0*"), "multipart/form-data; boundary=b", "body"),
+    (in_part(b"form-data; name=" + b"(" * 900), "multipart/form-data; boundary=b", "body"),
 ]
 
 

@@ -105,3 +105,10 @@ async def test_one_that_is_being_written_at_the_end_is_kept(tmp_path: Path) -> N
         assert await before
         (found,) = await audit.list(None, None, None, None, 10)
     assert found.operation == "x.create"
+
+
+@pytest.mark.parametrize("when", ["9" * 23, "-1"])
+async def test_a_time_out_of_range_is_named(service: LocalService, when: str) -> None:
+    for name in ("before", "after"):
+        response = await service.http.get("/api/audit/list", params={name: when})
+        assert (response.status_code, response.json()["field"]) == (400, name)

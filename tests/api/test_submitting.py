@@ -361,3 +361,24 @@ async def test_who_waits_is_told_the_end_without_its_being_read(
     response = await service.http.post(f"{WAIT}_flow", json={"value": value})
     assert (response.status_code, response.content) == (200, b"1")
     assert acts.count(store.with_result) <= 2
+
+
+async def test_one_workspace_s_queue_is_not_another_s(tmp_path: Path) -> None:
+    """Nor is what it has scheduled for years."""
+    later = {"scheduled_in_secs": 300_000_000}
+    async with local_service(tmp_path, queue_max=2) as service:
+        await service.http.post("/api/workspaces/create", json={"id": "other"})
+        answers = [await service.submit({"result": 1}, query=later) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        body = {"language": "python3", "content": "[]"}
+        asked = await service.http.post("/api/w/other/jobs/run/preview", json=body, params=later)
+        assert asked.status_code == 201
+
+
+@pytest.mark.parametrize("timeout", ["1e999", "NaN", "-inf", "9" * 400])
+async def test_a_time_limit_out_of_range_is_named_for_flows_too(service: LocalService, timeout: str) -> None:
+    response = await service.http.post(
+        "/api/w/main/jobs/run/preview_flow", json={"value": {"modules": []}}, params={"timeout": timeout}
+    )
+    assert response.status_code == 400
+    assert "timeout" in response.json()["field"]

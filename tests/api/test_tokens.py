@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from executor.api.context import who
 from executor.jobs.job import now_us
-from executor.workspace.tokens import Right, Token, sign_for_job
+from executor.workspace.tokens import OF_JOB, Right, Token, sign_for_job
 from tests.service import LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -196,3 +197,58 @@ async def test_every_route_that_asks_who_calls_says_what_it_needs(service: Local
     asking = [route for route in routes(service.app.routes) if asks_who(route.dependant)]
     assert len(asking) > 50
     assert [route.path for route in asking if route.endpoint not in rights] == []
+
+
+def forged(fields: str) -> str:
+    """A job's token that nobody signed, whose payload is this text."""
+    return OF_JOB + urlsafe_b64encode(fields.encode()).decode().rstrip("=") + ".00"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "[" * 20_000,
+        '[["main"],[1],"u","read",99999999999999999999]',
+        '[["main"],{"a":1},"u","read",99999999999999999999]',
+        '[[["main"]],"j","u","read",99999999999999999999]',
+    ],
+)
+async def test_a_forged_job_s_token_is_a_wrong_one(service: LocalService, fields: str) -> None:
+    response = await service.http.get(
+        "/api/w/main/jobs/list", headers={"Authorization": f"Bearer {forged(fields)}"}
+    )
+    assert response.status_code == 401
+
+
+async def test_a_token_ends_none_that_outlives_it(service: LocalService) -> None:
+    """Such as a job's own, which would lock out who submitted it."""
+    long = await service.http.post("/api/users/tokens/create", json={"workspace_id": "main", "right": "run"})
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    short = await service.http.post(
+        "/api/users/tokens/create", json={"workspace_id": "main", "right": "run", "expiration": soon}
+    )
+    with_short = {"Authorization": f"Bearer {short.text}"}
+    seen = (await service.http.get("/api/users/tokens/list", headers=with_short)).json()
+    assert [token["token_prefix"] for token in seen] == [short.text[: len(seen[0]["token_prefix"])]]
+    prefix = long.text[: len(seen[0]["token_prefix"])]
+    response = await service.http.delete(f"/api/users/tokens/delete/{prefix}", headers=with_short)
+    assert response.status_code == 404
+    assert (await service.http.delete(f"/api/users/tokens/delete/{prefix}")).status_code == 200
+
+
+async def test_who_may_only_read_leaves_room_for_others_tokens(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.api.tokens.TOKENS_OF_USER_MAX", 2)
+    body = {"user": "ada", "workspace_id": "main", "right": "read"}
+    first = await service.http.post("/api/users/tokens/create", json=body)
+    as_ada = {"Authorization": f"Bearer {first.text}"}
+    asked = [await service.http.post("/api/users/tokens/create", json={}, headers=as_ada) for _ in range(2)]
+    assert [response.status_code for response in asked] == [201, 400]
+    assert (await service.http.post("/api/users/tokens/create", json=body)).status_code == 201
+
+
+@pytest.mark.parametrize("expiration", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_an_end_out_of_range_is_named(service: LocalService, expiration: str) -> None:
+    response = await service.http.post("/api/users/tokens/create", json={"expiration": expiration})
+    assert (response.status_code, response.json()["field"]) == (400, "expiration")

@@ -81,10 +81,12 @@ def test_a_waiting_container_that_is_killed_is_replaced(service: RealService) ->
     service.settings["EXECUTOR_POOL_MAX"] = "4"
     service.start()
     eventually(lambda: len(service.containers()) >= 3, service.containers, 30)
-    killed = [name.removeprefix("/") for name in service.containers()]
-    for name in killed:
-        for process in processes_of(name)[:1]:
+    killed = []
+    for name in (name.removeprefix("/") for name in service.containers()):
+        for process in processes_of(name)[:1]:  # one that is still being made has none
             os.kill(process, signal.SIGKILL)
+            killed.append(name)
+    assert killed
     accepted = {service.submit("bash", f"echo {n}"): End(result=str(n)) for n in range(12)}
     settled(service, accepted)
     eventually(lambda: len(service.containers()) >= 3, service.containers, 30)

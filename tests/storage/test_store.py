@@ -297,7 +297,7 @@ def test_counts_are_the_workspace_s(db: Connection) -> None:
     claimed(db)
     assert store.counts(db, "main") == (1, 1)
     assert store.counts(db, "other") == (1, 0)
-    assert store.waiting(db) == 2
+    assert (store.waiting(db), store.waiting(db, "main"), store.waiting(db, "other")) == (2, 1, 1)
 
 
 def test_a_scrubbed_job_has_lost_its_values(db: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -110,3 +111,23 @@ def test_of_two_secrets_the_longer_one_is_masked_whole() -> None:
     redactor = Redactor(["abcdef", "abcdef-123456"])
     shown = [redactor.text(piece) for piece in ("abcdef", "-123", "456 abcdef", "!")]
     assert "".join([*shown, redactor.rest()]) == f"{MASK} {MASK}!"
+
+
+MANY_LINES = "\n".join(f"line{number:06}xyz" for number in range(5000))
+
+
+@pytest.mark.parametrize("text", ["l" * 20_000, "line00" * 4_000, "line000001xy" * 2_000])
+def test_a_script_s_secret_and_text_do_not_take_the_service_s_time(text: str) -> None:
+    """Both are its author's to choose; the text comes in small pieces too. It took a minute once."""
+    begun = time.thread_time()
+    redactor = Redactor([MANY_LINES, "l" * 14_000 + "abc"])
+    shown = [redactor.text(text), *(redactor.text(letter) for letter in text[:2000]), redactor.rest()]
+    assert "".join(shown)
+    assert time.thread_time() - begun < 5
+
+
+def test_of_a_long_secret_every_part_is_masked() -> None:
+    long = "".join(chr(ord("a") + number * number % 26) + str(number) for number in range(400))
+    redactor = Redactor([long])
+    shown = redactor.text(f"<{long[:700]}") + redactor.text(f"{long[700:]}>") + redactor.rest()
+    assert set(shown) == set("<>*")

@@ -13,6 +13,7 @@ from executor.flows.expressions import paths, places
 from executor.flows.expressions.places import Place
 from executor.flows.expressions.process import Child, ChildDied, ChildLimits, EvaluationFailed
 from executor.flows.expressions.scope import ExpressionCallFailed, ExpressionFailed, Scope
+from executor.flows.expressions.turns import Turns
 from executor.settings import MIB
 from executor.telemetry import expression_children_lost, expressions_evaluated, log
 
@@ -25,7 +26,7 @@ INLINE_BYTES = 4 * 1024
 class Expressions:
     """A pool of child processes that evaluate expressions; started as needed, closed by `close()`.
 
-    Evaluations over `children` wait in the order they came. A child is replaced when it died, was killed, or has
+    Evaluations over `children` wait; workspaces take turns, and one that has no child gets one more. A child is replaced when it died, was killed, or has
     evaluated `recycle_after` expressions. An evaluation that is cancelled costs its child.
     """
 
@@ -40,8 +41,7 @@ class Expressions:
     ) -> None:
         """Bound one evaluation by wall time, MiB of JavaScript memory and bytes of its result."""
         self._limits = ChildLimits(timeout_s=timeout_s, memory_mb=memory_mb, result_bytes=result_bytes)
-        self._children = children
-        self._turns = asyncio.Semaphore(children)
+        self._turns = Turns(children)
         self._recycle_after = recycle_after
         self._idle: list[Child] = []
         self._busy: dict[Child, asyncio.Timeout] = {}
@@ -64,16 +64,15 @@ class Expressions:
                 limit.reschedule(asyncio.get_running_loop().time())
         while self._idle:
             self._end(self._idle.pop())
-        for _ in range(self._children):  # whoever has a turn or waits for one ends now
-            await self._turns.acquire()
-        for _ in range(self._children):
-            self._turns.release()
+        await self._turns.none()  # whoever has a turn or waits for one ends now
         await asyncio.gather(*self._ending)
 
-    async def evaluate(self, expr: str, scope: Scope, place: Place, *, as_boolean: bool = False) -> bytes:
+    async def evaluate(
+        self, expr: str, scope: Scope, place: Place, *, as_boolean: bool = False, workspace_id: str = ""
+    ) -> bytes:
         """Evaluate `expr` as it stands in `place`; return its value as JSON text, `undefined` as null.
 
-        With `as_boolean` the value is `true` or `false`, as JavaScript's Boolean() has it. Raises
+        It waits for a turn of `workspace_id`. With `as_boolean` the value is `true` or `false`, as JavaScript's Boolean() has it. Raises
         ExpressionFailed, which is data for the walk; Unavailable, if no child can be started; and whatever
         the scope raises other than ExpressionCallFailed.
         """
@@ -92,7 +91,7 @@ class Expressions:
                 return paths.encoded(value, as_boolean)
         request = self._request(expr, scope, place, as_boolean, plain is not None)
         expressions_evaluated.labels("engine").inc()
-        async with self._turns:
+        async with self._turns.turn(workspace_id):
             return await self._with_a_child(request, scope, place)
 
     def _request(
