@@ -150,6 +150,12 @@ async def test_a_form_s_payload_has_the_schema_s_types(approvals: Approvals) -> 
     assert (await approvals.service.ended(run))["result"] == events([payload], ["ann"])
 
 
+async def test_a_result_that_is_no_text_does_not_break_the_page(approvals: Approvals) -> None:
+    said = {"description": "half a \udfff pair"}
+    _, _, url = await waiting(approvals, {"result": said}, resume_form={"schema": SCHEMA})
+    assert "half a ? pair" in (await opened(approvals, url)).text
+
+
 async def test_the_step_s_result_fills_the_form(approvals: Approvals) -> None:
     """`default_args` go before the schema's defaults, `enums` before its enums; `description` is shown."""
     said = {

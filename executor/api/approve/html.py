@@ -116,4 +116,5 @@ def response(title: str, *content: Child, status: int = 200) -> Response:
         tag("style", Html(STYLE)),
     )
     whole = tag("html", head, tag("body", tag("main", *content)), lang="en")
-    return Response("<!doctype html>" + whole, status, HEADERS, media_type="text/html")
+    text = f"<!doctype html>{whole}".encode(errors="replace")  # a script may say half a surrogate pair
+    return Response(text, status, HEADERS, media_type="text/html")
