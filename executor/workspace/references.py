@@ -47,10 +47,13 @@ async def resolve_args(args: bytes, sources: Sources) -> bytes:
     if not has_references(args):
         return args
     resolved = {}
-    for name, value in json.loads(args).items():
-        text = compact_json(value)
-        resolved[name] = await _Resolution(sources, f"for `{name}`", name).of(value, text)
-    return compact_json(resolved)
+    try:
+        for name, value in json.loads(args).items():
+            text = compact_json(value)
+            resolved[name] = await _Resolution(sources, f"for `{name}`", name).of(value, text)
+        return compact_json(resolved)
+    except ValueError as error:  # an earlier step may write 1e999, or thousands of digits
+        raise Unresolved(f"The arguments have references, and a number out of range: {error}") from None
 
 
 async def resolve_resource(path: str, value: bytes, sources: Sources) -> bytes:

@@ -157,3 +157,12 @@ async def test_arguments_as_deep_as_any_are_looked_through() -> None:
         value = {"in": value}
     found = await Stored({"f/x/v": "value"}).resolved({"arg": value})
     assert '"value"' in json.dumps(found)
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5000])
+async def test_a_number_out_of_range_beside_a_reference_is_its_author_s(number: str) -> None:
+    args = f'{{"n": {number}, "x": "$var:f/x/a"}}'.encode()
+    stored = Stored({"f/x/a": "1"})
+    sources = Sources(stored.variable, stored.resource, stored.decrypted, {})
+    with pytest.raises(Unresolved, match="a number out of range"):
+        await resolve_args(args, sources)
