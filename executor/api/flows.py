@@ -104,6 +104,12 @@ async def check_restart(ctx: Context, workspace: Workspace, flow: Flow, asked: d
             field="step_id",
             remedy=f"use one of {', '.join(ids)}" if ids else "the flow has no modules",
         )
+    if origin.role != "run":
+        raise BadInput(
+            f"flow_job_id: job {origin.id} is no flow run",
+            field="flow_job_id",
+            remedy="name the run, not one of its jobs",
+        )
     if origin.state != "completed":
         raise BadInput(
             f"flow_job_id: run {origin.id} has not ended",
@@ -112,7 +118,7 @@ async def check_restart(ctx: Context, workspace: Workspace, flow: Flow, asked: d
         )
     index = ids.index(asked["step_id"])
     status = json.loads(origin.flow_status or "{}").get("modules", [])
-    for module, was in zip(ids[:index], status, strict=False):
+    for module, was in zip(ids[:index], [*status, *({} for _ in ids)], strict=False):
         if was.get("type") != "Success" or was.get("id") != module:
             raise BadInput(
                 f"step_id: module {module!r} before it did not succeed in run {origin.id}",

@@ -100,7 +100,9 @@ def _is_seen(modules: Sequence[Module], segments: list[str], below: int | None) 
                 current = value.modules
             case BranchOne() if number == "default":
                 current = value.default
-            case BranchOne() | BranchAll() if number and number.isdecimal():
+            case BranchOne() | BranchAll() if (
+                number and number.isdecimal() and int(number) < len(value.branches)
+            ):
                 current = value.branches[int(number)].modules
             case _:
                 return False

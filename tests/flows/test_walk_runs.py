@@ -474,3 +474,31 @@ async def test_restarts_that_are_refused(flows: Flows, step: str, n: int | None,
     response = await flows.service.http.post(path)
     assert response.status_code == 400
     assert complaint in response.text
+
+
+async def test_a_preview_restarts_a_run_that_has_its_modules(flows: Flows) -> None:
+    """Not a script's job, nor a run of a flow that had fewer modules or others."""
+    value = {"modules": [const("a", 1), const("b", 2), const("c", 3)]}
+    run = await flows.run(const("a", 1))
+    other = await flows.run(const("a", 1), const("x", 2))
+    script_job = run["flow_status"]["modules"][0]["job"]
+    for origin, complaint in (
+        (script_job, "is no flow run"),
+        (run["id"], "module 'b' before it did not succeed"),
+        (other["id"], "module 'b' before it did not succeed"),
+    ):
+        body = {"value": value, "restarted_from": {"flow_job_id": origin, "step_id": "c"}}
+        response = await flows.service.http.post("/api/w/main/jobs/run/preview_flow", json=body)
+        assert (response.status_code, complaint in response.text) == (400, True), response.text
+
+
+async def test_a_preview_with_fewer_branches_takes_over_what_they_gave(flows: Flows) -> None:
+    """Steps in a branch that the new document no longer has are seen by nobody."""
+    bodies = [[const(f"in{n}", n)] for n in range(3)]
+    run = await flows.run(branchall("both", *bodies, parallel=False), const("last", 1))
+    fewer = branchall("both", *bodies[:1], parallel=False)
+    value = {"modules": [fewer, echo("last", "[results.both, results.in0, results.in2]")]}
+    body = {"value": value, "restarted_from": {"flow_job_id": run["id"], "step_id": "last"}}
+    response = await flows.service.http.post("/api/w/main/jobs/run/preview_flow", json=body)
+    assert response.status_code == 201, response.text
+    assert (await flows.service.ended(response.text))["result"] == {"x": [[0, 1, 2], 0, None]}

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from docker.models.networks import Network
 from executor.reach import Reach
 from executor.runtimes import scan
 from executor.sandbox import hostsettings, imagebuild
+from executor.sandbox.hostnet import own_addresses
 from executor.sandbox.images import Images
 from executor.settings import load
 
@@ -180,7 +182,9 @@ def _ready(container: Container, kind: str, password: str, address: str) -> Data
 def _gateway(network: Network) -> str:
     """The host's own address on a network of the engine's."""
     network.reload()
-    return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
+    # A new engine's first bridge names no gateway.
+    subnet = ip_network(network.attrs["IPAM"]["Config"][0]["Subnet"])
+    return next(address for address in own_addresses(Path("/proc")) if ip_address(address) in subnet)
 
 
 def _said(container: Container, *command: str) -> str:
