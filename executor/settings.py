@@ -127,10 +127,10 @@ class Settings(BaseSettings):
         description="connections of clients at once, at most half of `ulimit -n`; a further one gets 503",
     )
     requests_per_s: PositiveFloat = Field(
-        1000, description="requests a second with one token, and at once; more get 429"
+        1000, description="requests of one user a second, and at once, with whatever tokens; more get 429"
     )
     requests_open: PositiveInt = Field(
-        2000, description="requests of one token that may wait for their answers at once; more get 429"
+        2000, description="requests of one user that may wait for their answers at once; more get 429"
     )
     wrong_tokens_per_s: PositiveFloat = Field(
         25,

@@ -6,9 +6,11 @@ uvicorn bounds neither: who sends one byte a second, or reads one, would hold a 
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -17,6 +19,17 @@ from executor import telemetry
 from executor.api.body import BYTES_PER_S_MIN
 from executor.api.problems import problem
 from executor.settings import Settings
+
+
+HEAD_END = re.compile(rb"\n\r?\n")
+AMBIGUOUS = {
+    "a line that ends in LF alone": re.compile(rb"(?<!\r)\n"),
+    "a header that goes on in the next line": re.compile(rb"\n[ \t]"),
+    "Content-Length more than once": re.compile(
+        rb"\ncontent-length[ \t]*:(?:[^\n]*,|[\s\S]*\ncontent-length[ \t]*:)", re.IGNORECASE
+    ),
+}
+"""What RFC 9112 (2.2, 5.2, 6.3) lets a server take, and a proxy before it may have read in another way."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,31 @@ def protocol(limits: ConnectionLimits) -> type[H11Protocol]:
     return type("BoundedConnection", (Connection,), {"limits": limits})
 
 
+class OneReading(h11.Connection):
+    """h11's parser, which here refuses heads that another reader may have read in another way."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """As h11's; raises RemoteProtocolError."""
+        if self.their_state is h11.IDLE:
+            come = self.trailing_data[0]
+            end = HEAD_END.search(come)
+            head = come if end is None else come[: end.end()]
+            for what, pattern in AMBIGUOUS.items():
+                if pattern.search(head):
+                    raise h11.RemoteProtocolError(what)
+        return super().next_event()
+
+
 class Connection(H11Protocol):
     """One connection over HTTP/1.1."""
 
     limits: ConnectionLimits
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.conn = OneReading(h11.SERVER, max_incomplete_event_size=self.limits.header_kb * 1024)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, unless there are too many; the first request has to come soon."""

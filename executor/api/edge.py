@@ -77,9 +77,12 @@ def _refusal(scope: Scope, settings: Settings) -> tuple[int, str, str] | None:
     if size > settings.header_kb * 1024:
         detail = f"headers: over {settings.header_kb} KiB, the path and the query included"
         return 431, detail, "send fewer or shorter ones, or raise EXECUTOR_HEADER_KB"
-    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+    framing = {name for name, _ in scope["headers"]} & {b"content-length", b"transfer-encoding"}
+    if len(framing) == 2:
         # RFC 9112, section 6.3: somebody on the way may read the one where we read the other
         return 400, "headers: both Content-Length and Transfer-Encoding", "send one of them"
+    if b"transfer-encoding" in framing and scope["http_version"] == "1.0":
+        return 400, "headers: Transfer-Encoding in HTTP/1.0, which has none", "send HTTP/1.1"  # section 6.1
     if scope["query_string"].count(b"&") >= QUERY_FIELDS_MAX:
         return 400, f"query: over {QUERY_FIELDS_MAX} parameters", "send arguments in the body"
     return None

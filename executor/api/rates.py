@@ -1,4 +1,4 @@
-"""How often somebody may ask: a bucket of tokens for each token, and for each address without a right one.
+"""How often somebody may ask: a bucket for each user, and for each address without a right token.
 
 A bucket is one number: the time at which it is full again. Full buckets are forgotten.
 """
@@ -63,7 +63,7 @@ class Rates:
     def __init__(self, settings: Settings) -> None:
         self._open_max = settings.requests_open
         self._rate = settings.requests_per_s
-        self._tokens = Buckets(settings.requests_per_s)
+        self._users = Buckets(settings.requests_per_s)
         self._strangers = Buckets(settings.wrong_tokens_per_s, WRONG_BURST_S)
         self._open: dict[str, int] = {}
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -71,35 +71,36 @@ class Rates:
     def enter(self, token: Token, client: str) -> str:
         """Count a request of a right token; gives what `leave` wants to be told.
 
-        Raises TooManyRequests: for the token, and for an address that had too many wrong ones, unless
-        this token came from there before.
+        Counted is the user, who may have many tokens; a job's is counted by itself. Raises
+        TooManyRequests: for them, and for an address that had too many wrong tokens, unless this
+        one came from there before.
         """
-        key = f"{token.prefix}{token.job_id or ''}"
-        self._admit(client, key)
-        if wait_s := self._tokens.use(key):
+        self._admit(client, f"{token.prefix}{token.job_id or ''}")
+        who = f"job {token.job_id}" if token.job_id else f"user {token.user}"
+        if wait_s := self._users.use(who):
             raise self._too_many(
                 "rate",
-                f"over {self._rate:g} requests a second with this token",
+                f"{who}: over {self._rate:g} requests a second",
                 wait_s,
                 "send fewer, or raise EXECUTOR_REQUESTS_PER_S",
             )
-        count = self._open.get(key, 0)
+        count = self._open.get(who, 0)
         if count >= self._open_max:
             raise self._too_many(
                 "open",
-                f"{count} requests of this token are open",
+                f"{who}: {count} requests are open",
                 1.0,
                 "let some end first, or raise EXECUTOR_REQUESTS_OPEN",
             )
-        self._open[key] = count + 1
-        return key
+        self._open[who] = count + 1
+        return who
 
-    def leave(self, key: str) -> None:
+    def leave(self, who: str) -> None:
         """A request that was let in has ended."""
-        if (count := self._open[key] - 1) > 0:
-            self._open[key] = count
+        if (count := self._open[who] - 1) > 0:
+            self._open[who] = count
         else:
-            del self._open[key]
+            del self._open[who]
 
     def wrong(self, client: str) -> None:
         """Count a wrong token or signature, or none; raises TooManyRequests."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -209,7 +210,7 @@ def test_connections_are_counted(address: tuple[str, int]) -> None:
         assert answer(sock)[0] == 200
 
 
-def test_what_one_token_has_open_is_counted(address: tuple[str, int]) -> None:
+def test_what_one_user_has_open_is_counted(address: tuple[str, int]) -> None:
     """Waiting for results counts; an end makes room."""
     body = json.dumps({"language": "bash", "content": '[{"sleep": 30}]'}).encode()
     path = PREVIEW.replace("run/", "run_wait_result/")
@@ -240,6 +241,12 @@ def test_what_one_token_has_open_is_counted(address: tuple[str, int]) -> None:
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n",
         b"GET /api/version HTTP/1.1\r\n\r\n",
+        b"GET /api/version HTTP/1.1\nHost: x\n\n",
+        b"GET /api/version HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+        b"GET /api/version HTTP/1.1\r\nHost: x\r\nX: y\r\n more\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nX: y\r\ncontent-length: 2\r\n\r\n{}",
+        b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused_in_our_words(address: tuple[str, int], sent: bytes) -> None:
@@ -248,6 +255,28 @@ def test_what_is_no_http_is_refused_in_our_words(address: tuple[str, int], sent:
         sock.sendall(sent)
         assert refused(sock)[0] in (400, 501)
         assert is_hung_up(sock)
+
+
+def test_lines_in_a_body_are_nobody_s_head(address: tuple[str, int]) -> None:
+    """A script's text has LF, folds and whatever else; the next request on the connection is read as the first."""
+    content = json.dumps([{"result": "Content-Length: 1, 2\n folded\ncontent-length: 3\n\n"}])
+    body = json.dumps({"language": "bash", "content": content}, indent=1).encode()
+    with socket.create_connection(address) as sock:
+        for _ in range(2):
+            sock.sendall(head("POST", PREVIEW, f"Content-Length: {len(body)}") + body)
+            assert answer(sock)[0] == 201
+        sock.sendall(b"GET /api/version HTTP/1.1\r\nHost: x\n\r\n")
+        assert refused(sock)[0] == 400
+
+
+def test_a_second_request_is_read_as_the_first(address: tuple[str, int]) -> None:
+    """One that waits behind another in the same packet, too."""
+    first = head("GET", "/api/version", "Content-Length: 2") + b"{}"
+    with socket.create_connection(address) as sock:
+        sock.sendall(first + b"GET /api/version HTTP/1.1\nHost: x\n\n")
+        sock.settimeout(5)
+        with sock.makefile("rb") as whole:
+            assert re.findall(rb"HTTP/1.1 (\d+)", whole.read()) == [b"200", b"400"]
 
 
 def test_two_lengths_never_make_two_requests(address: tuple[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""How often one may ask: by token, and by address for whoever has no right one."""
+"""How often one may ask: by user, and by address for whoever has no right token."""
 
 from __future__ import annotations
 
@@ -93,17 +93,21 @@ async def test_an_ipv6_address_counts_by_its_network() -> None:
     ]
 
 
-async def test_a_token_over_its_rate_is_told_when_to_come_again(tmp_path: Path) -> None:
-    """Others are not concerned, and nobody needs a token to see whether the service lives."""
+async def test_a_user_over_the_rate_is_told_when_to_come_again(tmp_path: Path) -> None:
+    """More tokens are no more requests. Others are not concerned, and nobody needs a token to see whether the service lives."""
     async with local_service(tmp_path, requests_per_s=5) as service:
-        other = (await service.http.post("/api/users/tokens/create", json={})).text
+        more, other = [
+            (await service.http.post("/api/users/tokens/create", json=asked)).text
+            for asked in ({}, {"user": "bo"})
+        ]
         answers = [await service.http.get(LIST) for _ in range(10)]
         assert {answer.status_code for answer in answers} == {200, 429}
         refused = answers[-1]
         assert refused.headers["retry-after"] == "1"
         assert "EXECUTOR_REQUESTS_PER_S" in refused.json()["remedy"]
-        async with client(service, "127.0.0.1", other) as another:
-            assert (await another.get(LIST)).status_code == 200
+        for token, expected in ((more, 429), (other, 200)):
+            async with client(service, "127.0.0.1", token) as another:
+                assert (await another.get(LIST)).status_code == expected
         for path in ("/health", "/ready", "/metrics", "/api/version"):
             assert [(await service.http.get(path)).status_code for _ in range(20)] == [200] * 20
         metrics = (await service.http.get("/metrics")).text
