@@ -197,6 +197,7 @@ class Service:
             runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
+            tell_secrets=library.tell_secrets,
             token_of=partial(token_of, workspaces),
             open_shared=shared.open,
         )

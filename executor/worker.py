@@ -7,6 +7,7 @@ the way, the lease shows it, and the next start's sweep puts the job back into t
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
@@ -45,6 +46,8 @@ GIVE_BACK_S = 10.0
 
 Resolve = Callable[[str, bytes, Mapping[str, str], Collection[str], Callable[[str], None]], Awaitable[bytes]]
 """`executor.workspace.library.Library.resolved`; raises Unresolved."""
+TellSecrets = Callable[[str, Collection[str], Callable[[str], None]], Awaitable[None]]
+"""`executor.workspace.library.Library.tell_secrets`."""
 
 
 class Worker:
@@ -68,6 +71,7 @@ class Worker:
         runtime_class: Callable[[str], str | None],
         default_timeout_s: Callable[[str], float],
         resolve: Resolve,
+        tell_secrets: TellSecrets,
         token_of: Callable[[Job], str],
         open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
@@ -85,6 +89,7 @@ class Worker:
         self._default_timeout_s = default_timeout_s
         self._open_shared = open_shared
         self._resolve = resolve
+        self._tell_secrets = tell_secrets
         self._token_of = token_of
         self._slots = Slots(concurrency, workspace_share)
         self._waiting = True  # until the queue was looked at, jobs may wait in it
@@ -269,6 +274,8 @@ class Worker:
             return kept
         token = self._token_of(job)
         live.redactor.add(token)
+        if job.secrets is not None:
+            await self._tell_secrets(job.workspace_id, json.loads(job.secrets), live.redactor.add)
         env = environment(job, self._base_url, token)
         named = runtime.resources_of(job.content)
         try:

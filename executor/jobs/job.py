@@ -71,6 +71,8 @@ class NewJob:
     cache_key: str | None = None
     cache_ttl_s: int | None = None
     preprocessed: bool = False
+    secrets: str | None = None
+    """JSON: references to secrets that expressions of its run have read, so that its arguments may hold them."""
     log: str = ""
     """What its log begins with: what of the request is not acted on."""
 
@@ -127,6 +129,7 @@ class Job:
     shared: bool = False
     cache_key: str | None = None
     cache_ttl_s: int | None = None
+    secrets: str | None = None
     progress: int | None = None
     """Percent, as the script says."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from executor.flows.document import Flow
@@ -15,8 +16,16 @@ from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
 
 
-def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, shared: bool) -> NewJob:
-    """The job of a step; with `shared` it gets the run's directory."""
+def step_job(
+    run: Job,
+    call: ScriptCall,
+    bounds: LimitBounds,
+    now: int,
+    *,
+    shared: bool,
+    secrets: Collection[str] = (),
+) -> NewJob:
+    """The job of a step; with `shared` it gets the run's directory, and what `secrets` name is masked in its log."""
     limits, log = _limits(call.timeouts_s, bounds)
     return NewJob(
         id=new_id(),
@@ -45,6 +54,7 @@ def step_job(run: Job, call: ScriptCall, bounds: LimitBounds, now: int, *, share
         shared=shared,
         cache_key=_cache_key(call) if call.cache_ttl_s else None,
         cache_ttl_s=None if not call.cache_ttl_s else int(call.cache_ttl_s),
+        secrets=json.dumps(sorted(secrets)) if secrets else None,
         log=log,
     )
 

@@ -21,7 +21,7 @@ from executor.flows.activity import Activity
 from executor.flows.document import Flow, FlowLimits
 from executor.flows.expressions.places import Place as ExpressionPlace
 from executor.flows.expressions.pool import Expressions
-from executor.flows.expressions.scope import ExpressionCallFailed, Scope
+from executor.flows.expressions.scope import ExpressionCallFailed, ExpressionFailed, Scope
 from executor.flows.status import FlowStatus
 from executor.flows.values import Args, End, Value
 from executor.flows.walk import ignored
@@ -31,12 +31,12 @@ from executor.jobs.desk import Desk, Early
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
-from executor.script import compact_json
 from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
 from executor.walker.parts import Parts
+from executor.walker.secrets import RunSecrets
 from executor.walker.steps import share_of, step_job
 from executor.workspace.library import Library, NotStored
 
@@ -81,6 +81,7 @@ class RunWorld:
         self._gates: dict[str, tuple[int, int | None]] = {}
         """Flow jobs that wait: for how many events, until when."""
         self.gathered = Gathered(run, around.desk)
+        self._secrets = RunSecrets(run.workspace_id, around.library, self.gathered, record.journal)
         times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
         self.parts = Parts(run, self.gathered, self.text, times)
 
@@ -119,9 +120,14 @@ class RunWorld:
         self, expr: str, scope: Scope, place: ExpressionPlace, *, as_boolean: bool = False
     ) -> bytes:
         """The value of an expression as JSON."""
-        return await self._around.expressions.evaluate(
-            expr, scope, place, as_boolean=as_boolean, workspace_id=self.run.workspace_id
-        )
+        evaluate = self._around.expressions.evaluate
+        try:
+            return await evaluate(
+                expr, scope, place, as_boolean=as_boolean, workspace_id=self.run.workspace_id
+            )
+        except ExpressionFailed as failure:
+            message = await self._secrets.masked(failure.message)
+            raise ExpressionFailed(message, timed_out=failure.timed_out) from None
 
     async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
         """A script of the run's workspace."""
@@ -153,14 +159,14 @@ class RunWorld:
     async def variable(self, path: str) -> bytes:
         """A variable of the run's workspace."""
         try:
-            return compact_json(await self._around.library.variable(self.run.workspace_id, path))
+            return await self._secrets.variable(path)
         except NotStored as error:
             raise ExpressionCallFailed(f"Variable {path} not found: {error}") from None
 
     async def resource(self, path: str) -> bytes:
         """A resource of the run's workspace."""
         try:
-            return await self._around.library.resource(self.run.workspace_id, path)
+            return await self._secrets.resource(path)
         except NotStored as error:
             raise ExpressionCallFailed(f"Resource {path} not found: {error}") from None
 
@@ -258,7 +264,8 @@ class RunWorld:
     async def script(self, call: ScriptCall, shown: Callable[[str, bool], None]) -> End:
         """Run a script as a job of its own."""
         bounds = self._around.bounds(self.run.workspace_id)
-        new = step_job(self.run, call, bounds, now_us(), shared=self._shared)
+        secrets = self._secrets.references
+        new = step_job(self.run, call, bounds, now_us(), shared=self._shared, secrets=secrets)
         if new.cache_key is not None and (text := await self._cached(new.cache_key)) is not None:
             return await self.ended_script(call, End(Value(text)))
         await self.gathered.store_and_add(new)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,15 @@ class Library:
             if await self.stored_resource(workspace_id, path) is not None:
                 values[path] = json.loads(await self._named(workspace_id, path, sources))
         return compact_json({**json.loads(args), RESOURCES: values})
+
+    async def tell_secrets(
+        self, workspace_id: str, references: Collection[str], secret: Callable[[str], None]
+    ) -> None:
+        """Tell `secret` each secret in what `$var:PATH` and `$res:PATH` name, as far as it is still there."""
+        sources = self._sources(workspace_id, {}, secret)
+        for reference in references:
+            with suppress(Unresolved):
+                await resolve_args(compact_json({"secret": reference}), sources)
 
     async def _named(self, workspace_id: str, path: str, sources: Sources) -> bytes:
         try:

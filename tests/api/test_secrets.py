@@ -11,6 +11,8 @@ import pytest
 from executor.jobs.job import now_us
 from executor.jobs.redaction import MASK
 from executor.workspace.tokens import Right, Token, sign_for_job
+from tests.approving import Approvals, gated
+from tests.flows.running import Flows, forloop, script
 from tests.service import LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -112,3 +114,58 @@ async def test_a_secret_that_a_job_reads_while_it_runs_is_masked_in_its_log(
     await service.ended(other)
     assert await log_of(service, reader) == MASK
     assert await log_of(service, other) == SECRET, "it was not told, and may have made it up"
+
+
+async def test_a_secret_that_an_expression_reads_is_masked_in_the_logs_of_its_run(
+    service: LocalService,
+) -> None:
+    """From there on: in the step that gets it, and in those that get it from an earlier one."""
+    flows = Flows(service)
+    body = {"path": "u/admin/db", "resource_type": "db", "value": {"deep": {"password": "$var:u/admin/key"}}}
+    await service.http.post("/api/w/main/resources/create", json=body)
+    for expr in ("variable('u/admin/key')", "`x ${resource('u/admin/db').deep.password}`.slice(2)"):
+        error = {"name": "Error", "message": f"bad {SECRET}", "stack": "", "extra": {}}
+        job = await flows.run(
+            script("first", {"log": SECRET}, {"echo": True}, args={"key": expr}),
+            forloop("loop", [1], script("inside", {"log": f"<{SECRET}>"}, {"error": error})),
+        )
+        first, loop = job["flow_status"]["modules"]
+        assert (await service.job(first["job"]))["result"] == {"key": SECRET}
+        assert await log_of(service, first["job"]) == MASK
+        part = await service.job(loop["flow_jobs"][0])
+        inside = part["flow_status"]["modules"][0]["job"]
+        assert await log_of(service, inside) == f"<{MASK}>"
+        assert f"bad {MASK}" in json.dumps(job["result"], ensure_ascii=False)
+        assert SECRET not in json.dumps(job["result"], ensure_ascii=False)
+
+
+async def test_what_an_expression_says_of_a_secret_is_masked(service: LocalService) -> None:
+    """Its message is a result of its own making."""
+    job = await Flows(service).run(
+        script("first", args={"key": "(() => { throw new Error('not ' + variable('u/admin/key')) })()"})
+    )
+    assert f"not {MASK}" in job["result"]["error"]["message"]
+    assert SECRET not in json.dumps(job, ensure_ascii=False)
+
+
+async def test_secrets_that_a_run_has_read_are_masked_after_it_was_put_down(service: LocalService) -> None:
+    """By a walk that did not read them itself, but has them from results."""
+    approvals = Approvals(service)
+    fails = {"key": "(() => { throw new Error('not ' + results.first.key) })()"}
+    run = await approvals.start(
+        script("first", {"echo": True}, args={"key": "variable('u/admin/key')"}),
+        gated("gate"),
+        script("after", {"log": SECRET}, {"result": 1}),
+        script("last", args=fails),
+    )
+    await approvals.approve(await approvals.waits(run, parked=True))
+    job = await service.ended(run)
+    after = job["flow_status"]["modules"][2]["job"]
+    assert await log_of(service, after) == MASK
+    assert f"not {MASK}" in job["result"]["error"]["message"]
+
+
+async def test_another_run_s_secret_is_an_ordinary_text(service: LocalService) -> None:
+    """Who has not read it may have made it up."""
+    job = await Flows(service).run(script("first", {"log": SECRET}))
+    assert await log_of(service, job["flow_status"]["modules"][0]["job"]) == SECRET

@@ -149,6 +149,7 @@ class Lives:
             runtime_class=workspaces.runtime_class,
             default_timeout_s=lambda workspace_id: workspaces.bounds(workspace_id).timeout_s.default,
             resolve=library.resolved,
+            tell_secrets=library.tell_secrets,
             token_of=lambda _: "",
         )
 
