@@ -158,6 +158,11 @@ class Settings(BaseSettings):
     flow_depth_max: int = Field(50, ge=1, le=60, description="levels of modules inside modules in a flow")
     flow_modules_max: PositiveInt = Field(5000, description="modules in a flow's document")
     flow_iterations_max: PositiveInt = Field(100_000, description="iterations of one loop of a flow")
+    flow_jobs_max: PositiveInt = Field(
+        250_000,
+        description="jobs of one flow run, those of its loops, branches and inner flows counted; the runs that are "
+        "walked at once may have four times as many together",
+    )
     shared_mb: int = Field(
         512, ge=16, le=1024 * 1024, description="size of a run's shared directory, in MiB, at least 16"
     )

@@ -41,6 +41,7 @@ from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings
 from executor.storage.database import Database
 from executor.walker import Walker
+from executor.walker.room import Room
 from executor.walker.world import Surroundings
 from executor.worker import Worker
 from executor.workspace.audit import SWEEP_S, Audit
@@ -220,6 +221,7 @@ class Service:
             limits,
             shared.close,
             worker.expect,
+            Room(self.settings.flow_jobs_max),
         )
         return Walker(worker.worker_id, around)
 

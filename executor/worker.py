@@ -16,8 +16,9 @@ from functools import partial
 
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ExecutorError, Reason, Unavailable
-from executor.jobs import cache, queue, store
+from executor.jobs import cache, store
 from executor.jobs.desk import Desk, log_of_run
+from executor.jobs.dispatch import Dispatch
 from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of, without_secrets
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
@@ -32,13 +33,12 @@ from executor.sandbox.order import Listener, Order
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectory
 from executor.script import Failed, Isolation, Outcome, Script, Usage
-from executor.storage.database import STORE_RETRY_S, insist
+from executor.storage.database import insist
 from executor.workspace.references import Unresolved
 
 ATTEMPTS_MAX = 3
 """Runs of one script that may be lost to our own trouble before the job fails."""
 RETRY_US = 1_000_000
-IDLE_S = 60.0
 NOTE_S = 0.1
 """A script that runs for so long has its container stored while it runs; of others their end tells."""
 GIVE_BACK_S = 10.0
@@ -91,98 +91,33 @@ class Worker:
         self._resolve = resolve
         self._tell_secrets = tell_secrets
         self._token_of = token_of
-        self._slots = Slots(concurrency, workspace_share)
-        self._waiting = True  # until the queue was looked at, jobs may wait in it
-        self._claiming = False
-        self._queue_is_empty = False
-        """Whether the last look found nothing that a free slot would be for; then slots come and go unseen."""
-        self._woken = asyncio.Event()
+        slots = Slots(concurrency, workspace_share)
+        self._dispatch = Dispatch("script", worker_id, desk.database, slots, self.start)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
 
-    # ------------------------------------------------------------ slots
+    # ------------------------------------------------------------ which jobs
 
     def reserve(self, workspace_id: str) -> bool:
         """A slot for a new job, unless older ones wait for it."""
-        if self._draining or self._waiting or self._claiming or not self._slots.has(workspace_id):
-            return False
-        self._slots.take(workspace_id)
-        return True
+        return self._dispatch.reserve(workspace_id)
 
     def unreserve(self, workspace_id: str) -> None:
         """A slot is free again."""
-        self._slots.give_back(workspace_id)
-        if self._waiting or not self._queue_is_empty:
-            self._woken.set()
+        self._dispatch.unreserve(workspace_id)
 
-    def wake(self, workspace_id: str | None = None) -> None:
-        """A job was queued, of this workspace."""
-        if workspace_id is not None:
-            self._slots.queued(workspace_id)
-        self._waiting = True
-        self._woken.set()
+    def queued(self, workspace_id: str, due: int = 0) -> None:
+        """A job of the workspace waits in the database, until then."""
+        self._dispatch.queued(workspace_id, due)
 
-    def wake_in(self, seconds: float) -> None:
-        """A job will be due then."""
-        asyncio.get_running_loop().call_later(seconds, self.wake)
+    async def work(self) -> None:
+        """Take due jobs from the queue whenever a slot is free; runs until cancelled or drained."""
+        await self._dispatch.work()
 
     def expect(self, workspace_id: str, language: str, count: int, shared: bool) -> None:
         """So many jobs of the language will soon come from the workspace, with a run's directory or without."""
         runtime = self._runtimes.find(language)
         if runtime is not None:
             self._sandbox.expect(runtime, workspace_id, count, shared=shared)
-
-    # ------------------------------------------------------------ the queue
-
-    async def work(self) -> None:
-        """Take due jobs from the queue whenever a slot is free; runs until cancelled or drained."""
-        while not self._draining:
-            self._woken.clear()
-            try:
-                pause = await self._take_all()
-            except Exception as error:  # noqa: BLE001 - the loop must outlive any trouble of the database
-                telemetry.log.error("the queue could not be read", error=str(error))
-                pause = STORE_RETRY_S
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
-
-    async def _take_all(self) -> float:
-        """Start every job that may start now; give the seconds until the next look is due."""
-        while not self._draining and (self._slots.are_free or any(self._slots.turns())):
-            claimed = await self._claim()
-            if claimed is None:
-                full = self._slots.at_share()
-                due = await self._desk.database.read(queue.next_due, now_us(), full)
-                self._waiting = self._waiting or (due is not None and due <= now_us())
-                self._queue_is_empty = due is None and not full
-                return IDLE_S if due is None else min(IDLE_S, max(0.05, (due - now_us()) / 1e6))
-            self._waiting = True
-            job, args = claimed
-            if self._draining:
-                await self._desk.database.write(partial(store.release, ran=False), job, job.scheduled_for)
-                break
-            self._slots.take(job.workspace_id)
-            self._slots.queued(job.workspace_id)  # there may be more of it
-            self.start(job, args)
-        return IDLE_S
-
-    async def _claim(self) -> tuple[Job, bytes] | None:
-        """The next due job; while we ask, nobody may reserve the slot that is meant for it."""
-        self._waiting, self._claiming = False, True  # a submit from here on sets `_waiting` again
-        write = self._desk.database.write
-        try:
-            for workspace_id in list(self._slots.turns()):
-                found = await write(queue.claim_of, self.worker_id, now_us(), workspace_id)
-                if found is not None:
-                    return found
-                self._slots.none_queued(workspace_id)
-            if not self._slots.are_free:
-                return None
-            # What came due by itself, or waits from before our start: nobody told us whose it is.
-            return await write(queue.claim, self.worker_id, now_us(), self._slots.at_share())
-        finally:
-            self._claiming = False
 
     def start(self, job: Job, args: bytes, log_chars: int | None = None) -> None:
         """Run a leased job in a task of its own; `log_chars`, where known, are in its log already."""
@@ -234,6 +169,8 @@ class Worker:
         if isinstance(word, Completion):
             live.ended = (after(job, word.end, now), word.end.result)
             count(job, word.end)
+        else:
+            self.queued(job.workspace_id, word.not_before)
 
     async def _one_run(self, job: Job, args: bytes, live: LiveJob, log_chars: int | None) -> LastWord:
         """Run the job's script once; give what is to be stored of it, together with its last output."""
@@ -367,7 +304,6 @@ class Worker:
             return Completion(infrastructure(str(error)), live.isolation)
         if not ran and not live.texts["log"].length:
             live.tell("log", f"--- WAITS for the container engine: {error} ---\n")
-        self.wake_in(RETRY_US / 1e6)
         return ReturnToQueue(now_us() + RETRY_US, ran)
 
     async def _canceled(self, job: Job, usage: Usage = Usage()) -> Ending:
@@ -379,8 +315,7 @@ class Worker:
 
     def stop_starting(self) -> None:
         """Start nothing more from now on; safe in a signal handler."""
-        self._draining = True
-        self._woken.set()
+        self._dispatch.stop()
 
     async def drain(self, timeout_s: float) -> None:
         """Let what runs end within `timeout_s` seconds, put the rest back into the queue."""

@@ -20,7 +20,6 @@ from executor.api.body import BYTES_PER_S_MIN
 from executor.api.problems import problem
 from executor.settings import Settings
 
-
 HEAD_END = re.compile(rb"\n\r?\n")
 AMBIGUOUS = {
     "a line that ends in LF alone": re.compile(rb"(?<!\r)\n"),

@@ -104,6 +104,11 @@ def failed(reason: Reason, message: str, name: str = "ExecutionErr", **more: Any
     return End(error_value(reason, message, name, **more), ok=False)
 
 
+def too_many_jobs(why: str) -> End:
+    """The end of a run that has too many jobs: nothing inside may catch it, or there would be more of them."""
+    return replace(failed(Reason.BAD_INPUT, why), final=True)
+
+
 def error_value(reason: Reason, message: str, name: str = "ExecutionErr", **more: Any) -> Value:
     """`{"error": {name, message, reason, …}}` (docs/openflow.md section 3.2)."""
     error = {"name": name, "message": message, "reason": reason.value, **more}

@@ -18,7 +18,7 @@ from executor.flows.results import Results
 from executor.flows.status import FlowStatus, ModuleStatus
 from executor.flows.step import Behind, Kind, Step
 from executor.flows.transforms import StepFailed, View, decided
-from executor.flows.values import Args, End, Stop, Value, recovers
+from executor.flows.values import Args, End, Stop, Value, recovers, too_many_jobs
 from executor.flows.world import StoredFlow, World
 from executor.script import compact_json
 
@@ -206,6 +206,8 @@ class FlowWalk:
             return self._keep_child(step, number, kept[number])
         args = self.args.beneath(self.job, own_args)
         place = step.place(below, job_path=self.home.path)
+        if (why := self.world.no_room(place.path)) is not None:
+            return too_many_jobs(why)
         job = await self.world.begin_flow(place, args)
         step.status.took[number] = partial(self.world.took, job)
         whole, failure = effective(modules), numbered(self.failure, number)

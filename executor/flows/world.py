@@ -135,6 +135,9 @@ class World(Protocol):
     ) -> End:
         """A job that needs no container: it is completed as soon as `end` is known."""
 
+    def no_room(self, path: str) -> str | None:
+        """Why there can be no job at this place of the run, as it has too many; None if there can, or is one."""
+
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled; its job's id."""
 

@@ -84,37 +84,19 @@ class Desk:
         """
         if self._closed:
             raise Unavailable("the service is stopping; submit again in a moment")
-        if new.role == "run":
-            created = await self._submit_run(new)
-        else:
-            created = await self._submit_script(new)
+        created = await self._submitted(new, self.walks if new.role == "run" else self.starter)
         if created:
             telemetry.jobs_submitted.labels(new.language or "flow").inc()
         return created
 
-    async def _submit_script(self, new: NewJob) -> bool:
-        starter = self.starter
+    async def _submitted(self, new: NewJob, starter: Starter | None) -> bool:
         at_once = new.scheduled_for <= now_us() and new.concurrency_key is None
         if starter is not None and at_once and starter.reserve(new.workspace_id):
             return await self._start(new, starter)
         created = await self._enqueue(new)
         if created and starter is not None:
-            starter.wake(new.workspace_id)
+            starter.queued(new.workspace_id, new.scheduled_for)
         return created
-
-    async def _submit_run(self, new: NewJob) -> bool:
-        """A run is walked at once, unless it is to wait or too many are walked already."""
-        walks = self.walks
-        at_once = new.scheduled_for <= now_us() and new.concurrency_key is None
-        if walks is None or not at_once or not walks.has_room():
-            created = await self._enqueue(new)
-            if created and walks is not None:
-                walks.wake()
-            return created
-        job = await self.database.write(_add_leased, new, walks.worker_id, self.queue_max)
-        if job is not None:
-            walks.start(job, new.args)
-        return job is not None
 
     async def add_step(self, run: Job, batch: Batch, new: NewJob) -> None:
         """Store a walk's batch and the next script of its run, and start that when a slot is free.
@@ -134,7 +116,7 @@ class Desk:
         if starter is None:
             return
         if job is None:
-            starter.wake(new.workspace_id)
+            starter.queued(new.workspace_id, new.scheduled_for)
         else:
             starter.start(job, new.args, len(new.log))
 
@@ -146,11 +128,11 @@ class Desk:
         `payload` is a JSON text. Raises Conflict for a second event of the same id, and when the run
         has ended.
         """
-        run_id = await self.database.write(
+        found = await self.database.write(
             events.add, job_id, resume_id, approved, approver, payload, now_us()
         )
-        if run_id is not None and self.walks is not None:
-            await self.walks.take_up(run_id)
+        if found is not None and self.walks is not None:
+            await self.walks.take_up(*found)
 
     async def set_progress(self, job: Job, percent: int) -> None:
         """Store how far a job's script says it is, in percent, and show it in its flow's status."""
@@ -161,11 +143,6 @@ class Desk:
             flow.note_progress(job.id, percent)
             self.changed(job.parent_job or "")
         self.changed(job.id)
-
-    def run_parked(self) -> None:
-        """A run was put down; whoever waits for its time has to know."""
-        if self.walks is not None:
-            self.walks.wake()
 
     async def _enqueue(self, new: NewJob) -> bool:
         try:
@@ -315,7 +292,7 @@ class Desk:
         await self.database.write(runs.note_cancellation, run_id, by, why, now_us())
         self.cancel_asked[run_id] = (by, why)
         if self.walks is not None:
-            await self.walks.take_up(run_id)
+            await self.walks.take_up(run_id, job.workspace_id)
 
     async def output(self, job_id: str, kind: OutputKind, offset: int = 0) -> Output:
         """A job's log or stream from character `offset` on, up to this moment."""

@@ -29,8 +29,8 @@ def add(
     approver: str | None,
     payload: bytes,
     now: int,
-) -> str | None:
-    """Store an event of a step's job, and wake the run that may wait for it; the run's id.
+) -> tuple[str, str] | None:
+    """Store an event of a step's job, and wake the run that may wait for it; the run's id and workspace.
 
     Raises Conflict for a second one of the same id, and when the run has ended.
     """
@@ -42,8 +42,8 @@ def add(
     run_id: str | None = connection.execute(
         select(jobs.c.run_id).where(jobs.c.id == job_id)
     ).scalar_one_or_none()
-    state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
-    if state == "completed":
+    run = connection.execute(select(jobs.c.state, jobs.c.workspace_id).where(jobs.c.id == run_id)).first()
+    if run is not None and run.state == "completed":
         raise Conflict("the flow has ended; nothing waits for this any more", field="job")
     connection.execute(
         insert(approvals).values(
@@ -62,4 +62,4 @@ def add(
         .where(jobs.c.started_at.is_not(None))
         .values(scheduled_for=now)
     )
-    return run_id
+    return None if run is None or run_id is None else (run_id, run.workspace_id)

@@ -21,32 +21,21 @@ class Starter(Protocol):
     def start(self, job: Job, args: bytes, log_chars: int | None = None) -> None:
         """Run a job whose slot was reserved and whose lease is committed; with so many characters in its log."""
 
-    def wake(self, workspace_id: str | None = None) -> None:
-        """Say that a job has been queued, of this workspace."""
+    def queued(self, workspace_id: str, due: int = 0) -> None:
+        """Say that a job of the workspace waits in the database, until then (microseconds since 1970)."""
 
 
-class Walks(Protocol):
-    """Whoever walks flow runs in this process."""
+class Walks(Starter, Protocol):
+    """Whoever walks flow runs in this process; a place among the walks is a slot."""
 
-    worker_id: str
-
-    def has_room(self) -> bool:
-        """Whether a further run can be walked at once."""
-
-    def start(self, run: Job, args: bytes) -> None:
-        """Walk a run whose lease is committed."""
-
-    async def take_up(self, run_id: str) -> None:
-        """There is news for a run: an event, or a cancellation."""
+    async def take_up(self, run_id: str, workspace_id: str) -> None:
+        """There is news for a run of the workspace: an event, or a cancellation."""
 
     def drop(self, run_id: str) -> None:
         """A run was ended over its walk's head: the walk is over, and what was held for the run."""
 
     async def store(self, run_id: str) -> None:
         """Whatever a run's walk has told of can be read from the database when this returns."""
-
-    def wake(self) -> None:
-        """A run is queued, or put down until a time."""
 
 
 class ShowsStatus(Protocol):

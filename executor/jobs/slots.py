@@ -8,7 +8,7 @@ slots are all taken by others, for however long, starts at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 GUESTS = 1
 """So many jobs run beyond the slots, of workspaces that run nothing else."""
@@ -21,24 +21,16 @@ class Slots:
         self._count = count
         self._share = share
         self._busy: Counter[str] = Counter()
-        self._queued: set[str] = set()
-
-    @property
-    def are_free(self) -> bool:
-        """Whether there is a slot for anybody."""
-        return self._busy.total() < self._count
+        self._queued: dict[str, int] = {}
+        """By workspace, when the first of its jobs that wait is due, in microseconds since 1970, or earlier."""
 
     def has(self, workspace_id: str) -> bool:
         """Whether a job of the workspace may start now."""
-        if self.is_at_share(workspace_id):
+        share = self._share(workspace_id)
+        if share is not None and self._busy[workspace_id] >= share:
             return False
         total = self._busy.total()
-        return total < self._count or (total < self._count + GUESTS and workspace_id not in self._busy)
-
-    def is_at_share(self, workspace_id: str) -> bool:
-        """Whether the workspace has all the slots that its policy gives it."""
-        share = self._share(workspace_id)
-        return share is not None and self._busy[workspace_id] >= share
+        return total < self._count or (total < self._count + GUESTS and not self._busy[workspace_id])
 
     def take(self, workspace_id: str) -> None:
         """A job of the workspace starts."""
@@ -50,20 +42,26 @@ class Slots:
         if not self._busy[workspace_id]:
             del self._busy[workspace_id]
 
-    def queued(self, workspace_id: str) -> None:
-        """A job of the workspace waits."""
-        self._queued.add(workspace_id)
+    # ------------------------------------------------------------ who waits
 
-    def none_queued(self, workspace_id: str) -> None:
-        """No job of the workspace waits for its turn now."""
-        self._queued.discard(workspace_id)
+    @property
+    def someone_waits(self) -> bool:
+        """Whether there is a job that may want a slot, now or later."""
+        return bool(self._queued)
 
-    def at_share(self) -> list[str]:
-        """The workspaces that may have no further slot."""
-        return [workspace_id for workspace_id in self._busy if self.is_at_share(workspace_id)]
+    def queued(self, workspace_id: str, due: int = 0) -> None:
+        """A job of the workspace waits, until then."""
+        self._queued[workspace_id] = min(due, self._queued.get(workspace_id, due))
 
-    def turns(self) -> Iterator[str]:
-        """The workspaces of which a job may start, as far as it is known that one waits: who runs least comes first."""
-        for workspace_id in sorted(self._queued, key=lambda each: (self._busy[each], each)):
-            if self.has(workspace_id):
-                yield workspace_id
+    def looked_after(self, workspace_id: str) -> None:
+        """What is known of the workspace's waiting jobs counts no more: somebody looks, and says so anew."""
+        self._queued.pop(workspace_id, None)
+
+    def turn(self, now: int) -> str | None:
+        """The workspace of which a job may start next, as far as is known: of those that wait, who runs least."""
+        waiting = (each for each, due in self._queued.items() if due <= now and self.has(each))
+        return min(waiting, key=lambda each: (self._busy[each], each), default=None)
+
+    def due(self) -> int | None:
+        """When the next turn may come if no slot comes free before; None: not at all."""
+        return min((due for each, due in self._queued.items() if self.has(each)), default=None)

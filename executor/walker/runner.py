@@ -17,20 +17,21 @@ from executor.flows.document import Flow
 from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
 from executor.flows.walk import first_status
-from executor.jobs import cache, queue, runs, store
+from executor.jobs import cache, runs, store
+from executor.jobs.dispatch import Dispatch
 from executor.jobs.ending import Ending, canceled, infrastructure
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import LeaseLost
 from executor.jobs.runs import Batch, Parking
-from executor.storage.database import STORE_RETRY_S, insist
+from executor.jobs.slots import Slots
+from executor.storage.database import insist
 from executor.walker.documents import as_run
 from executor.walker.world import RunWorld, Surroundings
 
-IDLE_S = 60.0
 HOLD_US = 1_000_000
 """A run whose wait is over within this time is not put down for it."""
 WALKS_MAX = 200
-"""Runs walked at once; further ones wait in the queue."""
+"""Runs walked at once; further ones wait in the queue, workspaces in turn."""
 
 
 class Walker:
@@ -42,17 +43,29 @@ class Walker:
         self._desk = around.desk
         self._activations: dict[str, Activation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._woken = asyncio.Event()
-        self._draining = False
+        slots = Slots(WALKS_MAX, lambda _: None)
+        self._dispatch = Dispatch("run", worker_id, around.desk.database, slots, self.start)
 
     # ------------------------------------------------------------ taking runs up
 
-    def has_room(self) -> bool:
-        """Whether a further run can be walked at once."""
-        return not self._draining and len(self._activations) < WALKS_MAX
+    def reserve(self, workspace_id: str) -> bool:
+        """A place for a further run, unless older ones wait for it."""
+        return self._dispatch.reserve(workspace_id)
 
-    def start(self, run: Job, args: bytes) -> None:
-        """Walk a leased run in a task of its own."""
+    def unreserve(self, workspace_id: str) -> None:
+        """A place is free again."""
+        self._dispatch.unreserve(workspace_id)
+
+    def queued(self, workspace_id: str, due: int = 0) -> None:
+        """A run of the workspace waits in the database, until then."""
+        self._dispatch.queued(workspace_id, due)
+
+    async def work(self) -> None:
+        """Take due runs up whenever there is room; runs until cancelled or drained."""
+        await self._dispatch.work()
+
+    def start(self, run: Job, args: bytes, log_chars: int | None = None) -> None:
+        """Walk a leased run, which has a place, in a task of its own."""
         activation = self._activations[run.id] = Activation(run, args, self._around)
         task = asyncio.create_task(self._activate(activation), name=f"run {run.id}")
         self._tasks.add(task)
@@ -64,17 +77,24 @@ class Walker:
         finally:
             del self._activations[activation.run.id]
             self._desk.changed(activation.run.id)
-            self._woken.set()
+            self.unreserve(activation.run.workspace_id)
+            if not activation.is_over:  # it was put down; an event may have come, or a time is known
+                self.queued(activation.run.workspace_id)
 
-    async def take_up(self, run_id: str) -> None:
-        """There is news for a run: tell its walk, or walk it again."""
+    async def take_up(self, run_id: str, workspace_id: str) -> None:
+        """There is news for a run of the workspace: tell its walk, or walk it again."""
         if (activation := self._activations.get(run_id)) is not None:
             activation.tell()
             return
-        if not self.has_room():
-            self._woken.set()
+        if not self.reserve(workspace_id):
+            self.queued(workspace_id)
             return
-        run = await self._desk.database.write(store.lease_one, run_id, self.worker_id, now_us())
+        run: Job | None = None
+        try:
+            run = await self._desk.database.write(store.lease_one, run_id, self.worker_id, now_us())
+        finally:
+            if run is None:
+                self.unreserve(workspace_id)
         if run is not None:
             # It is ours already: without its args nobody would walk it before our end.
             self.start(run, await insist(partial(self._desk.database.read, store.args, run_id)))
@@ -92,40 +112,11 @@ class Walker:
         if (activation := self._activations.get(run_id)) is not None:
             await activation.store()
 
-    async def work(self) -> None:
-        """Take due runs up whenever there is room; runs until cancelled or drained."""
-        while not self._draining:
-            self._woken.clear()
-            try:
-                pause = await self._take_all()
-            except Exception as error:  # noqa: BLE001 - the loop must outlive any trouble of the database
-                telemetry.log.error("the queue of runs could not be read", error=str(error))
-                pause = STORE_RETRY_S
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
-
-    async def _take_all(self) -> float:
-        """Start every run that is due; give the seconds until the next look."""
-        database = self._desk.database
-        while self.has_room():
-            claimed = await database.write(queue.claim, self.worker_id, now_us(), [], "run")
-            if claimed is None:
-                due = await database.read(queue.next_due, now_us(), [], "run")
-                return IDLE_S if due is None else min(IDLE_S, max(0.01, (due - now_us()) / 1e6))
-            self.start(*claimed)
-        return IDLE_S
-
-    def wake(self) -> None:
-        """A run was queued, or put down until a time."""
-        self._woken.set()
-
     # ------------------------------------------------------------ the end
 
     def stop_starting(self) -> None:
         """Start nothing more; safe in a signal handler."""
-        self._draining = True
-        self._woken.set()
+        self._dispatch.stop()
 
     async def drain(self) -> None:
         """Put every run down where it is; the next service walks on."""
@@ -146,6 +137,8 @@ class Activation:
         self._desk = around.desk
         self._news = asyncio.Event()
         self._stopping = False
+        self.is_over = False
+        """Whether the run has its end."""
         self._world: RunWorld | None = None
         if run.canceled_by is not None:  # asked for before our predecessor died
             self._desk.cancel_asked[run.id] = (run.canceled_by, run.canceled_reason or "")
@@ -246,7 +239,6 @@ class Activation:
             {gate: world.seen[gate] for gate in gates},
         )
         if await insist(partial(self._desk.database.write, runs.park, self.run, batch, parking)):
-            self._desk.run_parked()
             return True
         self._news.set()
         return False
@@ -312,6 +304,7 @@ class Activation:
 
     def _ended(self) -> None:
         """The run has its end: what was kept for it here is nobody's any more."""
+        self.is_over = True
         self._desk.cancel_asked.pop(self.run.id, None)
         self._desk.early_results.pop(self.run.id, None)
         self._around.run_ended(self.run.id)

@@ -12,7 +12,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,11 +36,15 @@ from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
 from executor.walker.parts import Parts
+from executor.walker.room import Room
 from executor.walker.secrets import RunSecrets
 from executor.walker.steps import share_of, step_job
 from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
+NO_BOUND = 2**62
+FULL = "full"
+"""What the journal has under the place of a job that the run had no room for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Surroundings:
     """Told of each run that has ended: nobody needs its shared directory any more."""
     expect: Callable[[str, str, int, bool], None] = lambda *_: None
     """Told of a workspace, a language, and how many of its scripts will soon run."""
+    room: Room = field(default_factory=lambda: Room(NO_BOUND))
 
 
 class RunWorld:
@@ -84,6 +89,7 @@ class RunWorld:
         self._secrets = RunSecrets(run.workspace_id, around.library, self.gathered, record.journal)
         times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
         self.parts = Parts(run, self.gathered, self.text, times)
+        around.room.enter(run.id, len(record.jobs))
 
     @property
     def is_new(self) -> bool:
@@ -193,10 +199,12 @@ class RunWorld:
         """A job that is completed as soon as its end is known."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return _recalled(known)
+        self._around.room.add(self.run.id)
         return await self.parts.complete(args, await end(), self.parts.row(place, kind))
 
     async def ended_script(self, call: ScriptCall, end: End) -> End:
         """A script's job that has ended without having run."""
+        self._around.room.add(self.run.id)
         row = self.parts.row(call.place, call.kind, "script") | {
             "language": call.language,
             "content": call.content,
@@ -208,10 +216,22 @@ class RunWorld:
         }
         return await self.parts.complete(call.args, end, row)
 
+    def no_room(self, path: str) -> str | None:
+        """Why the run may have no job at this place. Decided once, as the room is not the same in every walk."""
+        full = f"{path}/{FULL}"
+        if (why := self._record.journal.get(full)) is not None:
+            return why.decode()
+        if path in self._record.jobs or (refusal := self._around.room.refusal(self.run.id)) is None:
+            return None
+        self._record.journal[full] = refusal.encode()
+        self.gathered.note(full, refusal.encode())
+        return refusal
+
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
+        self._around.room.add(self.run.id)
         job_id = self.parts.begin(self.gathered.batch, self.parts.row(place, "flowpreview"), args)
         await self.gathered.store_if_many()
         return job_id
@@ -220,6 +240,7 @@ class RunWorld:
         """An inner flow begins, when its limit has room for it, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
+        self._around.room.add(self.run.id)
         share = share_of(self.run, stored.flow, place.job_path, args)
         log = ignored(stored.flow)
         while True:
@@ -268,6 +289,7 @@ class RunWorld:
         new = step_job(self.run, call, bounds, now_us(), shared=self._shared, secrets=secrets)
         if new.cache_key is not None and (text := await self._cached(new.cache_key)) is not None:
             return await self.ended_script(call, End(Value(text)))
+        self._around.room.add(self.run.id)
         await self.gathered.store_and_add(new)
         return await self._awaited(new.id, shown)
 
@@ -352,6 +374,7 @@ class RunWorld:
 
     def close(self) -> None:
         """Readers are served from the database again."""
+        self._around.room.leave(self.run.id)
         for job in (*self.statuses, *self.gathered.take_ends()):
             self._desk.flow_statuses.pop(job, None)
             self._desk.changed(job)

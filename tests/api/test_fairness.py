@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from executor.walker import runner
+from tests.flows.running import const, ident, script
 from tests.service import LocalService, local_service
 
 pytestmark = pytest.mark.anyio
@@ -53,3 +55,30 @@ async def test_turns_go_round_however_long_one_workspace_s_queue_is(tmp_path: Pa
             assert waiting > 10, "the flood was not done first"
             for job_id in flood:
                 await service.context.desk.wait("red", job_id)
+
+
+async def run_flow(service: LocalService, workspace: str, *modules: dict[str, object]) -> str:
+    path = f"/api/w/{workspace}/jobs/run/preview_flow"
+    response = await service.http.post(path, json={"value": {"modules": modules}})
+    assert response.status_code == 201, response.text
+    return response.text
+
+
+async def test_a_guest_s_flow_is_walked_while_all_walks_are_another_workspace_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that was put down, and one that waits behind many."""
+    monkeypatch.setattr(runner, "WALKS_MAX", 2)
+    async with local_service(tmp_path) as service:
+        await with_workspaces(service)
+        paused = await run_flow(service, "blue", ident("a", sleep={"type": "static", "value": 3}), ident("b"))
+        for _ in range(20):
+            await run_flow(service, "red", script("slow", {"sleep": 60}))
+        async with asyncio.timeout(40):
+            for _ in range(3):
+                guest = await run_flow(service, "blue", const("a", 1))
+                assert (await service.context.desk.wait("blue", guest)).job.status == "success"
+            assert (await service.context.desk.wait("blue", paused)).job.status == "success"
+        walked = (await service.http.get("/api/w/red/jobs/list", params={"running": "true"})).json()
+        runs = [job for job in walked if job["job_kind"] == "flowpreview"]
+        assert len(runs) == 2, "the flood has the places that there are, and no more"

@@ -344,7 +344,7 @@ async def test_who_waits_is_told_the_end_without_its_being_read(
     """It was known a moment ago, in this process; a flow's end is looked for once it has one."""
     worker: Any = service.context.desk.starter
     # Until it has looked at its queue, jobs are queued and not started at once.
-    await until(lambda: not (worker._waiting or worker._claiming))
+    await until(lambda: worker._dispatch._is_asked and not worker._dispatch._claiming)
     read = service.context.desk.database.read
     acts = []
 

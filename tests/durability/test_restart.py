@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from executor import datadir, worker
+from executor.jobs import dispatch
 from executor.runtimes import scan
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
 from executor.sandbox.fake import FakeChannel, FakeEngine
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database_url")]
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Second tries come at once."""
     monkeypatch.setattr(worker, "RETRY_US", 10_000)
-    monkeypatch.setattr(worker, "STORE_RETRY_S", 0.05)
+    monkeypatch.setattr(dispatch, "STORE_RETRY_S", 0.05)
 
 
 @pytest.fixture

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, select
 
+from executor.flows.expressions.pool import Expressions
 from executor.settings import LimitBounds, WholeBound
+from executor.storage.database import Database
+from executor.storage.tables import jobs
+from executor.walker.room import Room
+from tests.approving import Approvals
+from tests.flows.lives import Lives, new_run, template
 from tests.flows.running import (
     Flows,
     branchall,
@@ -20,6 +28,7 @@ from tests.flows.running import (
     forloop,
     ident,
     inner,
+    retry,
     script,
     stop,
     types_of,
@@ -112,3 +121,78 @@ async def test_a_preprocessor_may_be_mocked(flows: Flows) -> None:
     """Its settings are those of any module."""
     mocked = script("preprocessor", {"result": 1}, mock={"enabled": True, "return_value": {"m": 1}})
     assert await flows.result(echo("a", "flow_input"), preprocessor_module=mocked) == {"x": {"m": 1}}
+
+
+@pytest.fixture
+async def few(tmp_path: Path) -> AsyncIterator[Flows]:
+    """A service whose runs may have 300 jobs each."""
+    async with local_service(tmp_path, flow_jobs_max=300, concurrency=8) as service:
+        yield Flows(service)
+
+
+async def jobs_of(flows: Flows, run: str) -> int:
+    """How many jobs a run has."""
+    rows = select(func.count()).where(jobs.c.run_id == run)
+    return await flows.service.context.desk.database.read(lambda db: db.execute(rows).scalar_one())
+
+
+TRIED: dict[str, Any] = {"failure_module": const("failure", {"recover": True})}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        forloop("m", "Array(400)", ident("i"), skip_failures=True),
+        forloop("m", "Array(400)", ident("i"), parallel=True, skip_failures=True),
+        forloop("m", "Array(20)", forloop("n", "Array(20)", const("c", 1), parallel=True), parallel=True),
+        whileloop("m", ident("i"), skip_failures=True),
+        forloop("m", "Array(10)", inner("again", "f/bomb/x"), parallel=True),
+        branchall("m", *[[inner("again", "f/bomb/x")]] * 4, skip=(0, 1, 2, 3)),
+    ],
+    ids=["loop", "parallel", "scripts", "while", "bomb", "branches"],
+)
+async def test_a_run_has_so_many_jobs(few: Flows, module: dict[str, Any]) -> None:
+    """Then it ends, whatever it says of failures; what calls itself in parallel too."""
+    module = {**module, "retry": retry(3), "continue_on_error": True}
+    await few.store("f/bomb/x", module, **TRIED)
+    async with asyncio.timeout(60):
+        job = await few.run(module, const("next", 1), **TRIED)
+    error = job["result"]["error"]
+    assert (error["reason"], "EXECUTOR_FLOW_JOBS_MAX" in error["message"]) == ("bad_input", True)
+    assert 300 <= await jobs_of(few, job["id"]) <= 330
+    assert (await few.run(forloop("l", [1, 2], const("x", 1))))["result"] == [1, 1]
+
+
+async def test_a_small_run_has_room_beside_big_ones(few: Flows) -> None:
+    """All together may have four times as many; who has more than the others then ends first."""
+    big = [
+        await few.start(forloop("m", "Array(140)", ident("i")), script("s", {"sleep": 60})) for _ in range(4)
+    ]
+    for run in big:
+        await Approvals(few.service).job_of(run, "s")
+    more = await few.run(forloop("m", "Array(149)", ident("i")), const("s", 1))
+    assert "four times EXECUTOR_FLOW_JOBS_MAX" in more["result"]["error"]["message"]
+    assert (await few.run(forloop("l", [1, 2], const("x", 1))))["result"] == [1, 1]
+
+
+@pytest.mark.parametrize("dies_at", range(2, 9))
+async def test_what_had_no_room_has_none_when_the_run_is_walked_again(tmp_path: Path, dies_at: int) -> None:
+    """Also if there is room by then: a branch that has ended so cannot have ended otherwise."""
+    full = Room(10)
+    for number in range(7):
+        full.enter(f"other {number}", 10)
+    many = forloop("many", "Array(8)", ident("i"))
+    slow = script("slow", {"sleep": 0.4}, {"result": 1})
+    new = new_run({"modules": [branchall("m", [many], [slow], skip=(0,))]}, {})
+    async with Expressions() as expressions:
+        lives = Lives(tmp_path, template(tmp_path / "empty"), expressions, {})
+        lives.room = full
+        done = await lives.live(new, dies_at)
+        lives.room = Room(1000)
+        done = done or await lives.live(new)
+    assert done is not None
+    database = Database(lives.url)
+    parts = select(jobs.c.status).where(jobs.c.run_id == new.id, jobs.c.role == "part")
+    ends = await database.read(lambda db: set(db.execute(parts).scalars()))
+    database.close()
+    assert ends == {"success"} if done.ok else "failure" in ends

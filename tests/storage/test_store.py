@@ -52,7 +52,7 @@ def queued(db: Connection, job_id: str = "j", **given: object) -> str:
 
 
 def claimed(db: Connection, worker: str = "w", now: int = 100) -> Job:
-    found = queue.claim(db, worker, now, [])
+    found = queue.claim(db, worker, now, "main")
     assert found is not None
     return found[0]
 
@@ -80,7 +80,7 @@ def test_a_job_may_be_born_with_a_lease(db: Connection) -> None:
     assert store.add(db, new_job(id="j", created_at=5), "w", MANY)
     job = now_of(db)
     assert (job.state, job.worker_id, job.attempt, job.started_at) == ("running", "w", 1, 5)
-    assert queue.claim(db, "other", 100, []) is None
+    assert queue.claim(db, "other", 100, "main") is None
 
 
 @pytest.mark.parametrize("worker", [None, "w"])
@@ -121,24 +121,26 @@ def test_claims_are_first_in_first_out(db: Connection) -> None:
     for job_id, due, created in (("c", 5, 1), ("a", 1, 9), ("d", 5, 2), ("b", 2, 9), ("later", 101, 0)):
         queued(db, job_id, scheduled_for=due, created_at=created)
     assert [claimed(db).id for _ in range(4)] == ["a", "b", "c", "d"]
-    assert queue.claim(db, "w", 100, []) is None
-    assert queue.next_due(db, 100, []) == 101
+    assert queue.claim(db, "w", 100, "main") is None
+    assert queue.next_due(db, 100, "main") == 101
 
 
-def test_a_claim_passes_over_full_workspaces(db: Connection) -> None:
-    """One tenant's queue does not hold up the others."""
+def test_a_claim_is_for_one_workspace(db: Connection) -> None:
+    """One tenant's queue does not hold up the others; who waits is known."""
     queued(db, "first", workspace_id="other")
     queued(db, "second", scheduled_for=1)
-    found = queue.claim(db, "w", 100, ["other"])
-    assert found is not None
-    assert found[0].id == "second"
-    assert queue.claim(db, "w", 100, ["other"]) is None
+    queued(db, "third", role="run", workspace_id="other")
+    assert sorted(queue.workspaces(db)) == ["main", "other"]
+    assert claimed(db).id == "second"
+    assert queue.claim(db, "w", 100, "main") is None
+    assert queue.next_due(db, 100, "main") is None
+    assert queue.workspaces(db) == queue.workspaces(db, "run") == ["other"]
 
 
 def test_a_claim_is_a_lease_with_the_arguments(db: Connection) -> None:
     """Who runs it, since when, for the how-many-th time."""
     queued(db, args=b'{"n": 1}')
-    found = queue.claim(db, "w", 100, [])
+    found = queue.claim(db, "w", 100, "main")
     assert found is not None
     job, args = found
     assert (job.state, job.worker_id, job.attempt, job.started_at, args) == (
@@ -161,7 +163,7 @@ def test_claims_at_once_never_give_a_job_to_two(engine: Engine) -> None:
     def work(worker: str) -> None:
         while True:
             with engine.begin() as connection:
-                found = queue.claim(connection, worker, 100, [])
+                found = queue.claim(connection, worker, 100, "main")
             if found is None:
                 return
             taken.append(found[0].id)
@@ -229,7 +231,7 @@ def test_an_end_is_final(db: Connection) -> None:
     assert store.finish_queued(db, "j", late, 300) is False
     assert store.release(db, job, 0) is False
     assert store.note_cancellation(db, "j", "x", "late") is False
-    assert queue.claim(db, "w", 999, []) is None
+    assert queue.claim(db, "w", 999, "main") is None
     assert now_of(db) == ended
     assert store.result(db, "j") == DONE.result
     assert len(db.execute(select(job_results)).all()) == 1
@@ -255,7 +257,7 @@ def test_a_released_job_waits_again_and_remembers_its_attempts(db: Connection) -
         None,
         1,
     )
-    assert queue.claim(db, "w", 149, []) is None
+    assert queue.claim(db, "w", 149, "main") is None
     again = claimed(db, "w2", 150)
     assert (again.attempt, again.canceled_by, again.canceled_reason) == (2, "ruben", "why")
 

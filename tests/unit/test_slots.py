@@ -35,12 +35,38 @@ def test_who_runs_least_has_the_next_turn() -> None:
         slots.take(name)
     for name in NAMES:
         slots.queued(name)
-    assert list(slots.turns()) == ["green", "blue", "red"]
-    slots.none_queued("green")
+    assert slots.turn(0) == "green"
+    slots.looked_after("green")
+    assert slots.turn(0) == "blue"
     slots.take("blue")
-    assert list(slots.turns()) == [], "all slots are taken, and those that wait run something"
+    assert slots.turn(0) is None, "all slots are taken, and those that wait run something"
     slots.queued("green")
-    assert list(slots.turns()) == ["green"]
+    assert slots.turn(0) == "green"
+    slots.take("green")
+    slots.give_back("blue")
+    assert slots.turn(0) is None, "the guest's place is taken, and no other one is free"
+    slots.give_back("red")
+    assert slots.turn(0) == "blue"
+
+
+def test_a_turn_comes_when_a_job_is_due() -> None:
+    """The earliest that was told of a workspace counts, until somebody has looked."""
+    slots = Slots(1, unlimited)
+    assert (slots.turn(9), slots.due(), slots.someone_waits) == (None, None, False)
+    slots.queued("red", 20)
+    slots.queued("red", 30)
+    slots.queued("blue", 10)
+    assert (slots.turn(9), slots.due()) == (None, 10)
+    assert (slots.turn(10), slots.turn(20)) == ("blue", "blue")
+    slots.looked_after("blue")
+    assert (slots.turn(19), slots.turn(20), slots.due()) == (None, "red", 20)
+    slots.take("red")
+    assert (slots.turn(20), slots.due()) == (None, None), "only a free slot helps"
+    slots.queued("green", 40)
+    assert slots.due() == 40, "a guest need not wait for one"
+    slots.looked_after("red")
+    slots.looked_after("green")
+    assert not slots.someone_waits
 
 
 def test_nobody_is_over_its_share() -> None:
@@ -49,8 +75,7 @@ def test_nobody_is_over_its_share() -> None:
     assert slots.has("red")
     slots.take("red")
     assert not slots.has("red")
-    assert slots.at_share() == ["red"]
-    assert list(slots.turns()) == []
+    assert slots.turn(0) is None
 
 
 @given(
@@ -71,4 +96,4 @@ def test_bounds_hold_whatever_happens(
             running.remove(name)
         assert len(running) <= count + GUESTS
         assert all(running.count(each) <= shares.get(each, count) for each in NAMES)
-        assert slots.are_free == (len(running) < count)
+        assert slots.has("somebody else") == (len(running) < count + GUESTS)

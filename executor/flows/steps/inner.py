@@ -9,7 +9,7 @@ from executor.flows.document import InnerFlow
 from executor.flows.step import Step
 from executor.flows.steps.script import arguments
 from executor.flows.transforms import StepFailed
-from executor.flows.values import NO_ARGS, Args, End, Value, failed
+from executor.flows.values import NO_ARGS, Args, End, Value, failed, too_many_jobs
 from executor.flows.world import StoredFlow
 
 
@@ -26,6 +26,8 @@ async def inner_flow(step: Step) -> End:
     kept = await _kept_result(step, stored, value.path, args)
     if kept is not None:
         return await _ended(step, value.path, args, End(Value(kept)))
+    if (why := step.world.no_room(step.path)) is not None:
+        return too_many_jobs(why)
     step.status.type = "InProgress"
     end = await step.walk.inner(step, stored, value.path, args)
     return replace(end, stop=None, skipped=False, handled=False)

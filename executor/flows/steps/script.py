@@ -11,7 +11,7 @@ from executor.errors import Reason
 from executor.flows.document import PathScript, RawScript
 from executor.flows.step import Step
 from executor.flows.transforms import StepFailed
-from executor.flows.values import Args, End, failed
+from executor.flows.values import Args, End, failed, too_many_jobs
 from executor.flows.world import Concurrency, ScriptCall
 from executor.script import compact_json
 
@@ -31,6 +31,8 @@ async def run_script(step: Step, args: Args | None = None) -> End:
     recalled = await step.world.recalled(step.path, step.has_job)
     if recalled is not None:
         return recalled
+    if (why := step.world.no_room(step.path)) is not None:
+        return too_many_jobs(why)
     call = _call_of(step)
     try:
         call = await _filled(step, call)

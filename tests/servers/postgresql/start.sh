@@ -10,11 +10,12 @@ chown postgres "$data"
 as_postgres() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
 as_postgres "$bin/initdb" --auth-local trust --auth-host scram-sha-256 --encoding UTF8 --no-sync "$data" >/dev/null
 echo 'host all all all scram-sha-256' >>"$data/pg_hba.conf"
+# No autovacuum: it is the superuser's, and DROP DATABASE ... WITH (FORCE) by another role fails beside it.
 serve() {  # again and again: it may be killed, and stays away while /server/gone is there
     while :; do
         as_postgres "$bin/postgres" -D "$data" -c listen_addresses='*' -c fsync=off -c ssl=on \
             -c ssl_cert_file=/server/tls/server.pem -c ssl_key_file=/server/tls/server.key \
-            -c log_connections=on || true
+            -c log_connections=on -c autovacuum=off || true
         while [ -e /server/gone ]; do sleep 0.1; done
     done
 }
