@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +20,9 @@ from executor.errors import EngineError, EngineTransient, ImageMissing
 from executor.sandbox import kernel
 from executor.sandbox.engine import Ended
 from executor.sandbox.hardening import MASKED, MIB, harden_holder
-from executor.sandbox.oci.probe import choose
+from executor.sandbox.oci.engine import MOUNTS as TREES
+from executor.sandbox.oci.engine import OciEngine
+from executor.sandbox.oci.probe import choose, complaints
 from executor.sandbox.oci.roots import Roots
 from executor.sandbox.spec import Bind, ContainerSpec
 from tests.engines import needs_root
@@ -288,6 +292,24 @@ async def test_an_unpacked_image_does_as_well(bench: Bench, tmp_path: Path) -> N
         unpacked = await bench.said("sh", "-c", look)
     assert store.unpacked == 1
     assert unpacked == mounted
+
+
+async def test_a_new_host_has_user_namespaces_from_the_first_start_on(bench: Bench, tmp_path: Path) -> None:
+    """What is below /run is made by the engine itself; root in a container, nobody outside, gets through to its tree."""
+    home = Path(tempfile.mkdtemp(dir="/run"))
+    home.chmod(0o755)
+    run = home / "executor"
+    try:
+        roots = Roots(bench.docker, run / TREES, tmp_path / "unpacked")
+        engine = OciEngine(roots, bench.namespaces, run)
+        engine.use(bench.runtime, maps_users=True)
+        assert await complaints(engine, bench.image) == []
+        assert run.stat().st_mode & 0o777 == 0o711, "and nobody lists what is there"
+    finally:
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in sorted((place for place in mounts if place.startswith(f"{home}/")), reverse=True):
+            kernel.unmount(Path(place))
+        shutil.rmtree(home)
 
 
 LEAVE = """

@@ -65,7 +65,9 @@ class OciEngine:
     def use(self, runtime: Runtime, *, maps_users: bool = False) -> None:
         """Make containers with this runtime from now on, in user namespaces if so."""
         try:
-            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._run.mkdir(parents=True, exist_ok=True)
+            # Whoever is root in a container, and nobody here, goes through it to the image's tree.
+            self._run.chmod(0o711)
             for notes in (self._run / CONTAINERS, self._run / STATES):
                 keep_in_memory(notes)
         except OSError as error:
