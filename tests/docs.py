@@ -90,6 +90,12 @@ def confinement_table() -> Iterator[str]:
         ("core dumps", f"{hard.core_bytes} bytes", SAME),
         ("POSIX message queues", f"{hard.queue_bytes} bytes: none", SAME),
         ("locked memory", f"{hard.locked_bytes // 1024} KiB", SAME),
+        ("signals and timers that wait", str(hard.signals), SAME),
+        (
+            "buffers of sockets",
+            f"{_mib(hard.tcp_bytes)} (control groups of version 2: the container's memory)",
+            SAME,
+        ),
         ("pseudo-terminals", str(hard.terminals), "the host's stock"),
     ]
     yield from (f"| {' | '.join(row)} |" for row in rows)
@@ -111,7 +117,13 @@ def calls_table() -> Iterator[str]:
     profile = seccomp.profile()
     if profile is None:
         raise AssertionError("BUG: documents are written on a machine whose calls we know")
-    codes = {seccomp.EPERM: "EPERM", seccomp.ENOSYS: "ENOSYS"}
+    codes = {
+        seccomp.EPERM: "EPERM",
+        seccomp.ENOSYS: "ENOSYS",
+        seccomp.EPROTONOSUPPORT: "EPROTONOSUPPORT",
+        seccomp.EAFNOSUPPORT: "EAFNOSUPPORT",
+        seccomp.NOTHING: "nothing is done, and no error",
+    }
     yield "| calls | when | answer |"
     yield "|---|---|---|"
     for rule in profile["syscalls"]:
@@ -152,8 +164,10 @@ def _condition(argument: dict[str, Any]) -> str:
     """One condition of a rule, in words."""
     shown = f"argument {argument['index'] + 1}"
     if argument["op"] == "SCMP_CMP_MASKED_EQ":
-        return f"{shown} has {argument['value']:#x}"
-    return f"{shown} is {'not ' if argument['op'] == 'SCMP_CMP_NE' else ''}{argument['value']}"
+        mask, value = argument["value"], argument["valueTwo"]
+        return f"{shown} has {mask:#x}" if mask == value else f"{shown} has {value} under {mask:#x}"
+    relation = {"SCMP_CMP_EQ": "is", "SCMP_CMP_NE": "is not", "SCMP_CMP_GT": "is above"}[argument["op"]]
+    return f"{shown} {relation} {argument['value']}"
 
 
 def _mib(size: float) -> str:

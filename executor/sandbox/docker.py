@@ -30,6 +30,7 @@ from executor.sandbox import dockerimages
 from executor.sandbox.dockerspec import container_config, updated_limits
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.references import Reference
+from executor.sandbox.socketbound import bound_docker_s_sockets
 from executor.sandbox.spec import ContainerSpec, Hardening, ImageSeen
 
 P = ParamSpec("P")
@@ -77,10 +78,11 @@ class DockerEngine:
         """Create the container, attach to it, start it."""
         if spec.runtime_class is not None:
             self._ran[spec.name] = spec.runtime_class
-        await self._call(self._create, spec)
+        container_id = await self._call(self._create, spec)
         raw = await self._call(self._attach, spec.name)
         try:
             await self._call(self._start, spec.name)
+            bound_docker_s_sockets(container_id, spec.hardening.tcp_bytes)
         except BaseException:
             raw.close()
             raise
@@ -223,14 +225,16 @@ class DockerEngine:
         except RetryError as error:  # pragma: no cover - reraise=True gives the cause itself
             raise EngineError(str(error)) from error
 
-    def _create(self, spec: ContainerSpec) -> None:
+    def _create(self, spec: ContainerSpec) -> str:
         api = self._api()
         try:
-            api.create_container_from_config(container_config(api, spec), name=spec.name)
+            made = api.create_container_from_config(container_config(api, spec), name=spec.name)
         except APIError as error:
             # An earlier create may have timed out after it had worked; names are ours alone.
             if error.status_code != 409:
                 raise
+            made = api.inspect_container(spec.name)
+        return str(made["Id"])
 
     def _attach(self, name: str) -> socket.socket:
         params = {"stdin": 1, "stdout": 1, "stream": 1}

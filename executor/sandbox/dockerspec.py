@@ -65,6 +65,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
             Ulimit(name="core", soft=hard.core_bytes, hard=hard.core_bytes),
             Ulimit(name="msgqueue", soft=hard.queue_bytes, hard=hard.queue_bytes),
             Ulimit(name="memlock", soft=hard.locked_bytes, hard=hard.locked_bytes),
+            Ulimit(name="sigpending", soft=hard.signals, hard=hard.signals),
         ],
         log_config={"Type": hard.log_driver},
         mounts=mounts,

@@ -3,8 +3,9 @@
 It refuses what Docker's default profile refuses, by name instead of by omission, which makes it a
 tenth as long: a long one costs each container some milliseconds. Docker reads the same JSON as an OCI runtime. Calls that the kernel refuses
 without capabilities anyway are in it too, so that mistakes in their code cannot be reached. Beyond
-Docker's: other processes' memory, io_uring, and sockets that no network namespace confines.
-jobinit filters again.
+Docker's: other processes' memory, io_uring, families and protocols of sockets whose modules a script could
+have the kernel load, and whatever takes from a stock that all of the host shares, where one script could
+leave nothing for anybody. jobinit filters again.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ import platform
 from functools import cache
 from typing import Any
 
-EPERM, ENOSYS = 1, 38
+EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
+NOTHING = 0
+"""The answer of a call that does nothing and says that it went well."""
 CLONE_NEW = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 """clone's flags for namespaces: mnt, cgroup, uts, ipc, user, pid, net."""
-AF_ALG, AF_VSOCK = 38, 40
+FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
+"""The families of sockets that there are for a script."""
+PROTOCOL_MAX = 58
+"""ICMPv6. Beyond it are SCTP, L2TP, UDP-Lite and MPTCP, whose modules the kernel would load for who asks."""
+DCCP, SOCK_DCCP, TYPE_MASK = 33, 6, 0xF
+MAP_HUGETLB, MFD_HUGETLB, SHM_HUGETLB = 0x40000, 4, 0o4000
 ASKS_ONLY = 0xFFFFFFFF
 """The argument with which personality() changes nothing."""
 
@@ -47,6 +55,15 @@ REFUSED = (
     # a second door to most of the above
     "io_uring_setup", "io_uring_enter", "io_uring_register",
 )  # fmt: skip
+ABSENT = (
+    # Its flags lie in memory, where a filter cannot look; libraries then use clone.
+    "clone3",
+    # 128 for each user of the host, root of a container in a user namespace counts as the host's
+    "inotify_init", "inotify_init1",
+    # 65,536 places for all of the host's programs, databases among them
+    "io_setup",
+)  # fmt: skip
+"""Answered as by a kernel without them, so that libraries take another way."""
 
 
 @cache
@@ -67,13 +84,37 @@ def profile() -> dict[str, Any] | None:
         "syscalls": [
             _refuse(REFUSED),
             *(_refuse(["clone"], _argument(0, "SCMP_CMP_MASKED_EQ", flag, flag)) for flag in CLONE_NEW),
-            # Its flags lie in memory, where a filter cannot look; libraries then use clone.
-            _refuse(["clone3"], errno=ENOSYS),
+            _refuse(ABSENT, errno=ENOSYS),
             _refuse(["personality"], _argument(0, "SCMP_CMP_NE", ASKS_ONLY)),
-            _refuse(["socket"], _argument(0, "SCMP_CMP_EQ", AF_VSOCK)),
-            _refuse(["socket"], _argument(0, "SCMP_CMP_EQ", AF_ALG)),
+            *_sockets(),
+            # The host's huge pages, which are counted as nobody's memory
+            _refuse(["mmap"], _argument(3, "SCMP_CMP_MASKED_EQ", MAP_HUGETLB, MAP_HUGETLB)),
+            _refuse(["memfd_create"], _argument(1, "SCMP_CMP_MASKED_EQ", MFD_HUGETLB, MFD_HUGETLB)),
+            _refuse(["shmget"], _argument(2, "SCMP_CMP_MASKED_EQ", SHM_HUGETLB, SHM_HUGETLB)),
+            # It writes out every disk of the host; what a script writes is in memory, or written out by the service.
+            _refuse(["sync"], errno=NOTHING),
         ],
     }
+
+
+def _sockets() -> list[dict[str, Any]]:
+    """Refuse all families but FAMILIES, and protocols that are modules.
+
+    An argument is compared with all its 64 bits, of which the kernel then uses 32: what is above the last one
+    has to be refused too, or a family could be hidden there.
+    """
+    last = max(FAMILIES.values())
+    others = [number for number in range(last) if number not in FAMILIES.values()]
+    families = [_argument(0, "SCMP_CMP_GT", last), *(_argument(0, "SCMP_CMP_EQ", other) for other in others)]
+    protocols = [
+        _argument(2, "SCMP_CMP_GT", PROTOCOL_MAX),
+        _argument(2, "SCMP_CMP_EQ", DCCP),
+        _argument(1, "SCMP_CMP_MASKED_EQ", TYPE_MASK, SOCK_DCCP),
+    ]
+    return [
+        *(_refuse(["socket", "socketpair"], family, errno=EAFNOSUPPORT) for family in families),
+        *(_refuse(["socket", "socketpair"], protocol, errno=EPROTONOSUPPORT) for protocol in protocols),
+    ]
 
 
 def _refuse(names: Any, *args: dict[str, Any], errno: int = EPERM) -> dict[str, Any]:

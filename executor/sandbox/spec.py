@@ -54,6 +54,10 @@ class Hardening:
     queue_bytes: int
     """What POSIX message queues may take: they are counted per user, so by all jobs together."""
     locked_bytes: int
+    signals: int
+    """Signals and timers that may wait: a number of the user's, of whom there is one for all containers."""
+    tcp_bytes: int
+    """Buffers of sockets, where the kernel does not count them as the container's memory (control groups, version 1)."""
     """Memory that may be locked; else that would be whatever the engine's own service may."""
     terminals: int
     """Pseudo-terminals, of which the host has one stock; the oci engine can bound a container's."""

@@ -12,10 +12,11 @@ import os
 import platform
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ CALLS: dict[str, tuple[int, ...]] = {
     "kexec_load": (246, 0, 0, 0, 0), "personality": (135, 0x0040000), "move_mount": (429, -1, 0, -1, 0, 0),
     "fsopen": (430, 0, 0), "syslog": (103, 3, 0, 0), "clone3": (435, 0, 0), "pidfd_getfd": (438, -1, -1, 0),
     "vsock": (41, 40, 1, 0), "alg": (41, 38, 5, 0), "packet": (41, 17, 3, 0), "raw": (41, 2, 3, 1),
+    "vsock in the upper half": (41, 40 | 1 << 32, 1, 0), "can": (41, 29, 3, 1), "rds": (41, 21, 5, 0),
+    "ax25": (41, 3, 5, 0), "tipc pair": (53, 30, 1, 0, 0), "sctp": (41, 2, 1, 132), "mptcp": (41, 10, 1, 262),
+    "dccp": (41, 2, 6, 0), "inotify": (294, 0), "old inotify": (253,), "aio": (206, 1, 0),
+    "huge pages": (9, 0, 1 << 21, 3, 0x40022, -1, 0), "huge file": (319, 0, 4), "huge segment": (29, 0, 1 << 21, 0o5600),
 }  # fmt: skip
 
 
@@ -149,6 +154,20 @@ def terminals() -> int:
     return len(made)
 
 
+def buffers() -> int:
+    """How many bytes connections to oneself hold that nobody reads, as far as a few hundred MB."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as server, ExitStack() as stack:
+        held = 0
+        for _ in range(64):
+            sender = stack.enter_context(socket.create_connection(server.getsockname()))
+            stack.enter_context(server.accept()[0])
+            sender.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    held += sender.send(bytes(PIECE))
+        return held
+
+
 def long_file(size: int) -> str:
     """Why no file can be longer than that."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -166,10 +185,11 @@ def everything(asked: dict[str, Any]) -> dict[str, Any]:
     """All of it."""
     return {
         "status": status(),
-        "limits": {n: resource.getrlimit(getattr(resource, f"RLIMIT_{n}")) for n in ("CORE", "FSIZE", "NOFILE", "MEMLOCK")},
+        "limits": {n: resource.getrlimit(getattr(resource, f"RLIMIT_{n}")) for n in ("CORE", "FSIZE", "NOFILE", "MEMLOCK", "SIGPENDING")},
         "queue": queue(),
         "terminals": terminals(),
         "core": core(),
+        "buffers": buffers(),
         "setuid": setuid(),
         "long_file": long_file(asked["file_bytes"] + 1),
         "writable": writable(),

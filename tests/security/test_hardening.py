@@ -20,6 +20,7 @@ from executor.runtimes import scan
 from executor.sandbox.engine import LABEL, LABEL_ROLE, LABEL_WORKER
 from executor.sandbox.hardening import JOB_UID, MASKED, READ_ONLY, harden
 from executor.sandbox.oci.bundle import NOBODY_S
+from executor.sandbox.oci.cgroups import Cgroups
 from executor.sandbox.spec import Bind, ContainerSpec, Hardening
 from executor.script import resolve_limits
 from executor.settings import LimitBounds, load
@@ -35,7 +36,7 @@ PLACES = {tmpfs.path: tmpfs for tmpfs in HARD.tmpfs}
 ASKED = {
     "places": list(PLACES), "masked": list(MASKED), "read_only": list(READ_ONLY), "file_bytes": HARD.file_bytes,
 }  # fmt: skip
-REFUSED_AT_ALL = ("EPERM", "ENOSYS", "EAFNOSUPPORT", "EACCES")
+REFUSED_AT_ALL = ("EPERM", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EACCES")
 LATER = {*range(329, 332), *range(444, 450), *range(451, 457), *range(462, 467), 468, 469}
 """Calls that this Docker refuses, or does not know, and later ones allow: pkey_*, landlock_*, futex_* and the like."""
 NAMELESS = set(range(457, 462)) | {467}
@@ -134,12 +135,19 @@ def test_there_are_no_core_dumps_no_queues_and_no_long_files(seen: dict[str, Any
         "FSIZE": [HARD.file_bytes] * 2,
         "NOFILE": [HARD.open_files] * 2,
         "MEMLOCK": [HARD.locked_bytes] * 2,
+        "SIGPENDING": [HARD.signals] * 2,
     }
     assert seen["core"] is False
     assert seen["queue"] == "EMFILE"
     assert seen["long_file"] == "EFBIG"
     if engine == "oci":
         assert seen["terminals"] == HARD.terminals
+
+
+def test_buffers_of_sockets_are_bounded(seen: dict[str, Any]) -> None:
+    """Version 1 of the control groups does not count them as memory: a job could fill those of all the host."""
+    bound = HARD.tcp_bytes if Cgroups.of().version == 1 else HARD.memory_bytes
+    assert seen["buffers"] < 1.5 * bound
 
 
 def test_what_is_masked_is_empty_and_what_is_read_only_refuses(seen: dict[str, Any]) -> None:

@@ -103,6 +103,7 @@ def _process(spec: ContainerSpec, image: ImageSeen, around: Surroundings) -> dic
                 ("CORE", hard.core_bytes),
                 ("MSGQUEUE", hard.queue_bytes),
                 ("MEMLOCK", hard.locked_bytes),
+                ("SIGPENDING", hard.signals),
             )
         ],
     }

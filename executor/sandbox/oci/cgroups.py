@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.sandbox.socketbound import bound_sockets
 from executor.sandbox.spec import Hardening
 
 ROOT = Path("/sys/fs/cgroup")
@@ -90,6 +91,11 @@ class Cgroups:
         """Give a running container other limits of memory, cpu and processes; raises OSError."""
         write = {1: self._limit_1, 2: self._limit_2}[self.version]
         write(name, hard)
+
+    def bound_sockets(self, name: str, limit_bytes: int) -> None:
+        """Bound the buffers of the container's sockets, where they are not memory like any other."""
+        if self.version == 1:
+            bound_sockets(self._group("memory", name), limit_bytes)
 
     def kill(self, name: str) -> None:
         """SIGKILL to every process of the container."""

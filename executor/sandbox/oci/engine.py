@@ -173,6 +173,7 @@ class OciEngine:
         try:
             self._write_bundle(spec, config(spec, root.image, root.path, around))
             channel = await self._call(runtime, spec.name)
+            self._cgroups.bound_sockets(spec.name, spec.hardening.tcp_bytes)
         except OSError as error:
             raise EngineTransient(f"the container {spec.name} cannot be started: {error}") from error
         finally:
