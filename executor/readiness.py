@@ -35,6 +35,40 @@ ext4 counts as free up to 16 MiB that it keeps for itself.
 Found = tuple[bool, str]
 
 
+class Looks:
+    """One look at a time, for all who have asked before it began, and then a pause as long as it took.
+
+    Anybody may ask, and a look costs calls to the engine and a write: however many ask, however often,
+    looking takes at most half of the time.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[list[Check]]]) -> None:
+        self._look = look
+        self._alone = asyncio.Lock()
+        self._next: asyncio.Task[list[Check]] | None = None
+        self._tasks: set[asyncio.Task[list[Check]]] = set()
+        self._not_before = 0.0
+
+    async def __call__(self) -> list[Check]:
+        """What the next look finds."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._when_free())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(self._next)
+
+    async def _when_free(self) -> list[Check]:
+        now = asyncio.get_running_loop().time
+        async with self._alone:
+            await asyncio.sleep(self._not_before - now())
+            self._next = None  # who asks from here on is told by the look after this one
+            began = now()
+            try:
+                return await self._look()
+            finally:
+                self._not_before = 2 * now() - began
+
+
 async def checks(
     sandbox: Sandbox, database: Database, runtimes: Runtimes, desk: Desk, data_dir: Path
 ) -> list[Check]:

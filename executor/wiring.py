@@ -28,7 +28,7 @@ from executor.flows.expressions.pool import Expressions
 from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import Job, now_us
-from executor.readiness import checks
+from executor.readiness import Looks, checks
 from executor.runtimes import Runtimes, scan
 from executor.sandbox.blank import Bounds
 from executor.sandbox.compiling import order_of
@@ -170,7 +170,7 @@ class Service:
                 rates=Rates(settings),
                 token=self.token,
                 image_of=sandbox.image_of,
-                checks=partial(checks, sandbox, database, self.runtimes, desk, settings.data_dir),
+                checks=Looks(partial(checks, sandbox, database, self.runtimes, desk, settings.data_dir)),
             )
 
     def _worker(

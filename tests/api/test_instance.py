@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from executor import __version__
+from executor.api.context import Check
 from executor.errors import EngineUnreachable
+from executor.readiness import Looks
 from executor.runtimes import scan
 from executor.sandbox.fake import FakeEngine
 from tests.service import LocalService, local_service
@@ -64,6 +68,35 @@ async def test_not_ready_without_an_image(service: LocalService) -> None:
     assert (await service.http.get("/ready")).status_code == 200
     service.engine.missing_images.add("image-of-deno")
     assert "executor images build" in await not_ready(service, "image deno")
+
+
+async def test_however_many_ask_there_is_one_look_at_a_time() -> None:
+    """Begun after they have asked, so that it is true; and between looks a pause as long as the look."""
+    began: list[float] = []
+    running = 0
+
+    async def look() -> list[Check]:
+        nonlocal running
+        running += 1
+        began.append(time.monotonic())
+        await asyncio.sleep(0.05)
+        assert running == 1
+        running -= 1
+        return [Check(str(len(began)), True, "")]
+
+    looks = Looks(look)
+
+    async def asked() -> tuple[float, int]:
+        when = time.monotonic()
+        return when, int((await looks())[0].name)
+
+    async def flood() -> list[tuple[float, int]]:
+        return [await asked() for _ in range(4)]
+
+    told = [each for answers in await asyncio.gather(*(flood() for _ in range(50))) for each in answers]
+    assert all(began[number - 1] >= when for when, number in told)
+    assert len(began) <= 5, "two hundred have asked"
+    assert all(later - earlier >= 0.095 for earlier, later in pairwise(began))
 
 
 async def test_not_ready_while_stopping(service: LocalService) -> None:
