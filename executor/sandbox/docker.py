@@ -7,8 +7,6 @@ that asyncio reads. Transient failures of the engine are retried here and nowher
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import secrets
 import socket
 import struct
 import threading
@@ -27,6 +25,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from executor import telemetry
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
 from executor.sandbox import dockerimages
+from executor.sandbox.dockersaid import bounds_root, bridge_of, private_ipv6_subnet, storage
 from executor.sandbox.dockerspec import container_config, updated_limits
 from executor.sandbox.engine import LABEL, LABEL_WORKER, Bridge, Ended, EngineInfo, Maker, Seen
 from executor.sandbox.references import Reference
@@ -356,31 +355,6 @@ def translated(act: Callable[..., T], args: tuple[Any, ...]) -> T:
         raise EngineError(message) from error
     except (requests.ConnectionError, requests.Timeout, ConnectionError, DockerException) as error:
         raise EngineUnreachable(f"no docker engine answers: {error}") from error
-
-
-def private_ipv6_subnet() -> str:
-    """A range of its own among the private ones (RFC 4193); older engines do not choose one themselves."""
-    return str(ipaddress.IPv6Network((bytes([0xFD]) + secrets.token_bytes(7) + bytes(8), 64)))
-
-
-def bridge_of(network: dict[str, Any]) -> Bridge:
-    """What the engine tells of a network, without the length that some give with a gateway."""
-    pools = network["IPAM"]["Config"]
-    return Bridge(
-        tuple(pool["Subnet"] for pool in pools),
-        tuple(pool["Gateway"].partition("/")[0] for pool in pools if pool.get("Gateway")),
-    )
-
-
-def storage(info: Mapping[str, Any]) -> str:
-    """How the engine keeps containers' files, for people."""
-    beneath = dict(info.get("DriverStatus") or ()).get("Backing Filesystem")
-    return f"{info.get('Driver', 'unknown')}{f' on {beneath}' if beneath else ''}"
-
-
-def bounds_root(info: Mapping[str, Any]) -> bool:
-    """Whether the engine may bound a root's size; of xfs only the mount's quota, hidden here, decides."""
-    return info.get("Driver") in ("btrfs", "zfs") or storage(info) == "overlay2 on xfs"
 
 
 class DockerChannel:

@@ -82,3 +82,21 @@ async def test_a_guest_s_flow_is_walked_while_all_walks_are_another_workspace_s(
         walked = (await service.http.get("/api/w/red/jobs/list", params={"running": "true"})).json()
         runs = [job for job in walked if job["job_kind"] == "flowpreview"]
         assert len(runs) == 2, "the flood has the places that there are, and no more"
+
+
+async def test_endless_expressions_of_one_workspace_are_not_the_other_one_s_trouble(tmp_path: Path) -> None:
+    """They take the processes that evaluate for ten seconds each, and there are two."""
+    endless = {"type": "javascript", "expr": "(() => { while (true) {} })()"}
+    looks = {"type": "javascript", "expr": "[1, 2].map(x => x + 1)"}
+    slow, fast = [
+        {"id": "a", "value": {"type": "forloopflow", "iterator": over, "modules": [ident("i")]}}
+        for over in (endless, looks)
+    ]
+    async with local_service(tmp_path) as service:
+        await with_workspaces(service)
+        for _ in range(12):
+            await run_flow(service, "red", slow)
+        async with asyncio.timeout(8):
+            for _ in range(3):
+                guest = await run_flow(service, "blue", fast)
+                assert (await service.context.desk.wait("blue", guest)).job.status == "success"

@@ -68,3 +68,17 @@ async def test_a_restart_runs_its_steps_though_the_flow_s_result_is_kept(service
     body = {"value": {"modules": modules, "cache_ttl": 60}, "args": {}, "restarted_from": from_b}
     response = await service.http.post("/api/w/main/jobs/run/preview_flow", json=body)
     assert (await service.ended(response.text))["result"] == 3
+
+
+async def test_a_part_of_a_step_s_result_is_found_by_its_path(service: LocalService) -> None:
+    """Null where there is none; a number that cannot be read leaves the result to be asked for whole."""
+    flows = Flows(service)
+    wild = '{"wild": [1e999]}'
+    frame = f'{{"type":"result","value":{wild}}}'
+    run = await flows.run(const("a", {"b": [{"c": 1}]}), script("w", {"garbage": frame}))
+    for path, expected in (("b.0.c", 1), ("b.0", {"c": 1}), ("b.7", None), ("b.c", None), ("x.y", None)):
+        found = await service.get(f"jobs/result_by_id/{run['id']}/a", json_path=path)
+        assert (found.status_code, found.json()) == (200, expected), path
+    refused = await service.get(f"jobs/result_by_id/{run['id']}/w", json_path="wild")
+    assert (refused.status_code, refused.json()["field"]) == (400, "json_path")
+    assert (await service.get(f"jobs/result_by_id/{run['id']}/w")).text == wild

@@ -204,3 +204,20 @@ def modules_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def types_of(job: dict[str, Any]) -> dict[str, str]:
     """The types of the modules, by id."""
     return {id: module["type"] for id, module in modules_of(job).items()}
+
+
+def counting(flows: Flows, name: str = "count") -> Counter[str]:
+    """A function that counts its runs by the argument `k`, and gives `v` back."""
+    runs: Counter[str] = Counter()
+
+    def act(args: dict[str, Any]) -> Any:
+        runs[str(args.get("k"))] += 1
+        return args.get("v")
+
+    flows.functions[name] = act
+    return runs
+
+
+def counted(id: str, value: str = "1", **settings: Any) -> dict[str, Any]:
+    """A step that is counted under its id."""
+    return call(id, "count", args={"k": static(id), "v": value}, **settings)

@@ -9,8 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.flows.running import Flows, const, echo, fails, ident, inner, static, stored
-from tests.flows.test_walk_runs import counted, counting
+from tests.flows.running import Flows, const, counted, counting, echo, fails, ident, inner, static, stored
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,8 @@ from docker.types import IPAMConfig, IPAMPool
 
 from executor.errors import EngineError
 from executor.reach import Reach
-from executor.sandbox.docker import DockerEngine, private_ipv6_subnet
+from executor.sandbox.docker import DockerEngine
+from executor.sandbox.dockersaid import private_ipv6_subnet
 from executor.sandbox.firewall import Surroundings, rules
 from executor.sandbox.hardening import harden_holder
 from executor.sandbox.holder import Holder

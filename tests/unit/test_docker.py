@@ -11,7 +11,8 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from executor.errors import EngineError, EngineTransient, EngineUnreachable, ImageMissing
-from executor.sandbox.docker import DockerEngine, bounds_root, storage, translated
+from executor.sandbox.docker import DockerEngine, translated
+from executor.sandbox.dockersaid import bounds_root, storage
 
 
 def api_error(status: int, text: str = "trouble") -> APIError:
