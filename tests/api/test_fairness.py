@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ async def test_turns_go_round_however_long_one_workspace_s_queue_is(tmp_path: Pa
                 await service.context.desk.wait("red", job_id)
 
 
-async def run_flow(service: LocalService, workspace: str, *modules: dict[str, object]) -> str:
+async def run_flow(service: LocalService, workspace: str, *modules: dict[str, Any]) -> str:
     path = f"/api/w/{workspace}/jobs/run/preview_flow"
     response = await service.http.post(path, json={"value": {"modules": modules}})
     assert response.status_code == 201, response.text
