@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+AT_ONCE_MAX = 200
+"""Tasks of one `together` that neither rest nor have ended. More would all be ready at the same moment, and
+keep the event loop for seconds; scripts wait for one of some dozen slots anyway."""
+MORE: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("MORE", default=())
+"""What lets another task begin in place of one that rests, in each `together` around that."""
 
 
 @dataclass(eq=False)
@@ -50,14 +57,16 @@ class Activity:
             return
         rest = Rest(until, gate)
         self.rests.add(rest)
-        self._left()
+        for one_more in MORE.get():
+            one_more()
+        self.left()
         await rest.over.wait()
 
     def wake(self, rest: Rest) -> None:
         """End a rest."""
         if rest in self.rests:
             self.rests.discard(rest)
-            self._active += 1
+            self.joined()
             self.resting.clear()
             rest.over.set()
 
@@ -66,38 +75,79 @@ class Activity:
     ) -> list[T]:
         """Do all of them, begun in order, at most `at_once` at a time; their values in order.
 
-        An exception ends all of them and is raised.
+        Without `at_once` at most AT_ONCE_MAX, those that rest not counted. An exception ends all of
+        them and is raised.
         """
-        values: dict[int, T] = {}
-        waiting = iter(enumerate(acts))
-        number = min(len(acts), at_once or len(acts))
-        working = number
+        crowd = Crowd(self, acts, is_bounded=at_once is not None)
+        return await crowd.all(min(len(acts), at_once or AT_ONCE_MAX))
 
-        async def work() -> None:
-            for index, act in waiting:
-                values[index] = await act()
+    def joined(self) -> None:
+        """There is one more active task."""
+        self._active += 1
 
-        def left(_: asyncio.Task[None]) -> None:
-            nonlocal working
-            working -= 1
-            if working:
-                self._left()
-
-        if not number:
-            return []
-        self._active += number - 1  # they have ours
-        tasks = [asyncio.create_task(work()) for _ in range(number)]
-        for task in tasks:
-            task.add_done_callback(left)
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return [values[index] for index in range(len(acts))]
-
-    def _left(self) -> None:
+    def left(self) -> None:
+        """An active task has ended, or rests."""
         self._active -= 1
         if not self._active:
             self.resting.set()
+
+
+class Crowd(Generic[T]):
+    """What one `together` does: some of its acts at a time, until all are done."""
+
+    def __init__(
+        self, activity: Activity, acts: Sequence[Callable[[], Awaitable[T]]], *, is_bounded: bool
+    ) -> None:
+        self._activity = activity
+        self._acts = acts
+        self._values: list[Any] = [None] * len(acts)
+        self._begun = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._context = copy_context()
+        if not is_bounded:
+            self._context.run(MORE.set, (*MORE.get(), self._one_more))
+
+    async def all(self, at_once: int) -> list[T]:
+        """Do them; the first task has the activity of whoever waits for them, and the last one gives it back."""
+        if not self._acts:
+            return []
+        for number in range(at_once):
+            self._start(is_first=number == 0)
+        try:
+            await self._over
+        finally:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self._values
+
+    def _one_more(self) -> None:
+        """One of them rests, and another may begin."""
+        if self._begun < len(self._acts) and not self._over.done():
+            self._start()
+
+    def _start(self, *, is_first: bool = False) -> None:
+        if not is_first:
+            self._activity.joined()
+        task = asyncio.create_task(self._work(), context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _work(self) -> None:
+        while self._begun < len(self._acts):
+            index = self._begun
+            self._begun += 1
+            self._values[index] = await self._acts[index]()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._tasks:
+            self._activity.left()
+        if self._over.done():
+            return
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._over.set_exception(error)
+        elif not self._tasks:
+            self._over.set_result(None)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -109,7 +110,8 @@ class Desk:
         worker_id = starter.worker_id if starter is not None and reserved else None
         job: Job | None = None
         try:
-            job = await insist(lambda: self.database.write(runs.write_and_add, run, batch, new, worker_id))
+            write = partial(self.database.write_in_turn, new.workspace_id, rows=batch.rows + 2)
+            job = await insist(partial(write, runs.write_and_add, run, batch, new, worker_id))
         finally:
             if reserved and job is None and starter is not None:
                 starter.unreserve(new.workspace_id)
@@ -146,7 +148,8 @@ class Desk:
 
     async def _enqueue(self, new: NewJob) -> bool:
         try:
-            return await self.database.write(store.add, new, None, self.queue_max)
+            write = self.database.write_in_turn
+            return await write(new.workspace_id, store.add, new, None, self.queue_max)
         except TooManyJobs:
             telemetry.jobs_refused.inc()
             raise
@@ -155,7 +158,8 @@ class Desk:
         """The direct path: stored as running, with its lease, and started without a queue hop."""
         job: Job | None = None
         try:
-            job = await self.database.write(_add_leased, new, starter.worker_id, self.queue_max)
+            write = self.database.write_in_turn
+            job = await write(new.workspace_id, _add_leased, new, starter.worker_id, self.queue_max)
         finally:
             if job is None:
                 starter.unreserve(new.workspace_id)

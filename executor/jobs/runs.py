@@ -71,6 +71,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.jobs) + len(self.ends) + len(self.notes) + len(self.kept)
 
+    @property
+    def rows(self) -> int:
+        """How many rows it touches, or some more."""
+        return len(self) + len(self.args) + len(self.results) + len(self.logs)
+
 
 def load(connection: Connection, run_id: str) -> Record:
     """Everything a walk of the run needs to go the way it went before."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +33,7 @@ from executor.storage.engines import (
     log_of,
     transaction_id,
 )
+from executor.storage.turns import Turns
 
 T = TypeVar("T")
 
@@ -45,8 +45,6 @@ READ_ONLY = "25006"
 """What PostgreSQL says of a write while it is a standby, or was told to be read-only; that passes too."""
 PROVEN_S = 1.0
 """A write that worked so lately proves that the next one would."""
-GROUP_MAX = 64
-"""Writes that share a commit at most, so that the first of them need not wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Database:
         self._writing = connect(url, writes=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._waiting: deque[Write] = deque()
+        self._waiting: Turns[Write] = Turns()
         self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="db-checkpoint")
         self._checkpoint: Future[None] | None = None
         self._log = log_of(self.engine)
@@ -96,8 +94,12 @@ class Database:
         Writes of one moment share a transaction; `act` may be called again if that fails for another
         one's sake. Raises Unavailable, and then nothing of it is stored.
         """
+        return await self.write_in_turn("", act, *args)
+
+    async def write_in_turn(self, whose: str, act: Callable[..., T], *args: Any, rows: int = 1) -> T:
+        """As `write`, of a workspace whose clients decide how much there is of it: it takes turns with others."""
         told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Write(act, args, told))
+        self._waiting.add(Write(act, args, told), whose, rows)
         self._writer.submit(self._write_waiting)
         try:
             return await told
@@ -125,12 +127,7 @@ class Database:
 
     def _write_waiting(self) -> None:
         """Write what waits, which an earlier call may have done already."""
-        group: list[Write] = []
-        while self._waiting and len(group) < GROUP_MAX:
-            write = self._waiting.popleft()
-            if not write.told.cancelled():
-                group.append(write)
-        if group:
+        if group := [write for write in self._waiting.take() if not write.told.cancelled()]:
             outcomes = self._outcomes(group)
             group[0].told.get_loop().call_soon_threadsafe(_tell, group, outcomes)
 

@@ -18,7 +18,7 @@ from executor.jobs.runs import Batch
 from executor.storage.database import insist
 
 FLUSH_S = 0.1
-BATCH_MAX = 500
+BATCH_MAX = 200
 
 
 class Gathered:
@@ -44,9 +44,15 @@ class Gathered:
         self._ends.append(flow_job)
 
     async def store_if_many(self) -> None:
-        """Store, if enough has been gathered to be worth a transaction."""
-        if len(self.batch) >= BATCH_MAX:
-            await self.store()
+        """Store, if enough has been gathered to be worth a transaction; not faster than the database takes it.
+
+        So a walk of many branches, which only ever wait here, leaves the event loop to others now and then.
+        """
+        while len(self.batch) >= BATCH_MAX:
+            if self._writing:
+                await asyncio.wait(self._writing)
+            else:
+                await self.store()
 
     async def store(self) -> None:
         """Store what has been gathered."""
@@ -60,7 +66,9 @@ class Gathered:
     async def _store(self, batch: Batch, ends: list[str]) -> None:
         async with self._storing:  # in the order in which the batches were taken
             if len(batch):
-                await insist(partial(self._desk.database.write, runs.write, self._run, batch))
+                write = self._desk.database.write_in_turn
+                whose = self._run.workspace_id
+                await insist(partial(write, whose, runs.write, self._run, batch, rows=batch.rows))
             self._stored(batch, ends)
 
     async def _store_and_add(self, batch: Batch, ends: list[str], new: NewJob) -> None:

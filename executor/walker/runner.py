@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from executor import telemetry
 from executor.errors import Unavailable
+from executor.flows.activity import AT_ONCE_MAX
 from executor.flows.document import Flow
 from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
@@ -220,9 +222,12 @@ class Activation:
         self._news.clear()
         world.activity.news += is_news
         now = now_us()
-        for rest in list(world.activity.rests):
-            if (rest.until is not None and rest.until <= now) or (is_news and rest.gate is not None):
-                world.activity.wake(rest)
+        over = (rest for rest in world.activity.rests if rest.until is not None and rest.until <= now)
+        awake = list(islice(over, AT_ONCE_MAX))  # the others a moment later, or nobody else would have a turn
+        if is_news:
+            awake += [rest for rest in world.activity.rests if rest.gate is not None]
+        for rest in awake:
+            world.activity.wake(rest)
 
     async def _put_down(self, world: RunWorld, walking: asyncio.Task[End]) -> bool:
         """Put a run down that only waits; False if it has to go on."""

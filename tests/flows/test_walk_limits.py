@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select
 
+from executor.flows.activity import AT_ONCE_MAX, Activity
 from executor.flows.expressions.pool import Expressions
 from executor.settings import LimitBounds, WholeBound
 from executor.storage.database import Database
@@ -196,3 +197,39 @@ async def test_what_had_no_room_has_none_when_the_run_is_walked_again(tmp_path: 
     ends = await database.read(lambda db: set(db.execute(parts).scalars()))
     database.close()
     assert ends == {"success"} if done.ok else "failure" in ends
+
+
+async def test_all_iterations_wait_for_their_events_however_many_are_walked_at_once(flows: Flows) -> None:
+    """One that rests makes room for another; with `parallelism` it does not."""
+    number = 2 * AT_ONCE_MAX + 50
+    gate = const("g", 1, suspend={"required_events": 1})
+    gate["value"] = {"type": "identity"}
+    run = await flows.start(forloop("l", f"Array({number})", gate, ident("after"), parallel=True))
+    async with asyncio.timeout(60):
+        while (await flows.service.job(run))["suspend"] < number:
+            await asyncio.sleep(0.1)
+    few = await flows.start(
+        forloop("l", f"Array({number})", gate, ident("after"), parallel=True, parallelism=5)
+    )
+    async with asyncio.timeout(60):
+        while (await flows.service.job(few))["suspend"] < 5:
+            await asyncio.sleep(0.1)
+    assert (await flows.service.job(few))["suspend"] == 5
+    for one in (run, few):
+        await flows.service.http.post(f"/api/w/main/jobs_u/queue/cancel/{one}", json={})
+
+
+async def test_a_walk_of_many_branches_begins_so_many_at_once() -> None:
+    """And does them all, in order, though none of them ever lets another one's turn come."""
+    begun, most = 0, 0
+
+    async def act() -> int:
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        await asyncio.sleep(0)
+        begun -= 1
+        return most
+
+    assert len(await Activity().together([act] * 3 * AT_ONCE_MAX)) == 3 * AT_ONCE_MAX
+    assert most == AT_ONCE_MAX
