@@ -7,6 +7,7 @@ from typing import Any
 from docker.types import Mount, Ulimit
 
 from executor.sandbox import seccomp
+from executor.sandbox.hardening import NETWORK_SYSCTL
 from executor.sandbox.spec import ContainerSpec, Hardening
 
 JOINED = "container:"
@@ -70,6 +71,7 @@ def host_config(api: Any, spec: ContainerSpec) -> dict[str, Any]:
         log_config={"Type": hard.log_driver},
         mounts=mounts,
         runtime=spec.runtime_class,
+        sysctls=None if spec.network.startswith(JOINED) else NETWORK_SYSCTL,
     )
     # The SDK has no words for these.
     config.update(MaskedPaths=list(hard.masked), ReadonlyPaths=list(hard.read_only))
@@ -99,6 +101,6 @@ def security_options(hard: Hardening) -> list[str]:
     options = ["no-new-privileges"] if hard.no_new_privileges else []
     if hard.seccomp == "none":
         options.append("seccomp=unconfined")
-    elif (profile := seccomp.text()) is not None:
+    elif (profile := seccomp.text(netlink=hard.seccomp == "holder")) is not None:
         options.append(f"seccomp={profile}")
     return options

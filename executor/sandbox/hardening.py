@@ -27,6 +27,8 @@ OPEN_FILES = 1024
 LOCKED_BYTES = 64 * 1024
 SIGNALS = 2048
 TCP_BYTES = 32 * MIB
+NETWORK_SYSCTL = {"net.ipv4.tcp_orphan_retries": "1"}
+"""Of a network namespace: what a script has sent and nobody takes is given up with it, not after two minutes."""
 TERMINALS = 16
 SHARED = "/shared"
 MASKED = (
@@ -109,7 +111,8 @@ def harden(runtime: Runtime, limits: Limits, shared_bytes: int | None = None) ->
 
 def harden_holder() -> Hardening:
     """Confine a holder: root with one capability, which counts in its own network only."""
-    return replace(harden_idle_holder(), uid=0, gid=0, capabilities=HOLDER_CAPABILITIES, network="egress")
+    idle = harden_idle_holder()
+    return replace(idle, uid=0, gid=0, capabilities=HOLDER_CAPABILITIES, network="egress", seccomp="holder")
 
 
 def _shm(size: int) -> Tmpfs:

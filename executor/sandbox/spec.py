@@ -54,11 +54,11 @@ class Hardening:
     queue_bytes: int
     """What POSIX message queues may take: they are counted per user, so by all jobs together."""
     locked_bytes: int
+    """Memory that may be locked; else that would be whatever the engine's own service may."""
     signals: int
     """Signals and timers that may wait: a number of the user's, of whom there is one for all containers."""
     tcp_bytes: int
     """Buffers of sockets, where the kernel does not count them as the container's memory (control groups, version 1)."""
-    """Memory that may be locked; else that would be whatever the engine's own service may."""
     terminals: int
     """Pseudo-terminals, of which the host has one stock; the oci engine can bound a container's."""
     tmpfs: tuple[Tmpfs, ...]
@@ -68,8 +68,8 @@ class Hardening:
     no_new_privileges: bool
     read_only_root: bool
     log_driver: str
-    seccomp: Literal["own", "none"]
-    """`own`: the profile in executor.sandbox.seccomp."""
+    seccomp: Literal["own", "holder", "none"]
+    """`own`: the profile in executor.sandbox.seccomp; `holder`: the same with netlink."""
     masked: tuple[str, ...]
     """Paths of the kernel's file systems with nothing to see in them."""
     read_only: tuple[str, ...]

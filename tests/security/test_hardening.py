@@ -150,6 +150,11 @@ def test_buffers_of_sockets_are_bounded(seen: dict[str, Any]) -> None:
     assert seen["buffers"] < 1.5 * bound
 
 
+def test_what_waits_in_sockets_is_the_job_s_memory_or_nothing(seen: dict[str, Any]) -> None:
+    """A bigger queue than usual is granted in words only, as what is in it may be counted as nobody's."""
+    assert seen["queue_of_socket"] <= 1 << 20
+
+
 def test_what_is_masked_is_empty_and_what_is_read_only_refuses(seen: dict[str, Any]) -> None:
     assert set(seen["masked"].values()) <= {None, 0}
     assert 0 in seen["masked"].values()

@@ -147,9 +147,16 @@ def test_the_filter_refuses_what_leads_out_of_a_container() -> None:
         "perf_event_open", "userfaultfd", "io_uring_setup", "acct", "quotactl", "clone3", "process_vm_readv",
     }  # fmt: skip
     partly = {name for rule in profile["syscalls"] if rule["args"] for name in rule["names"]}
-    assert partly == {"clone", "personality", "socket", "socketpair", "mmap", "memfd_create", "shmget"}
-    (nothing,) = (rule for rule in profile["syscalls"] if rule["errnoRet"] == seccomp.NOTHING)
-    assert nothing["names"] == ["sync"], "what is answered by nothing must be of no use to the script"
+    assert partly == {
+        "clone", "personality", "socket", "socketpair", "setsockopt", "mmap", "memfd_create", "shmget", "fcntl",
+        "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal",
+    }  # fmt: skip
+    nothing = [rule["names"] for rule in profile["syscalls"] if rule["errnoRet"] == seccomp.NOTHING]
+    assert nothing == [["setsockopt"], ["sync", "syncfs"]], "of no use to the script, or the service's affair"
+    holder = seccomp.profile(netlink=True)
+    assert holder is not None
+    firsts = [each["syscalls"][len(seccomp.CLONE_NEW) + 3]["args"][0] for each in (profile, holder)]
+    assert [first["value"] for first in firsts] == [seccomp.FAMILIES["AF_INET6"], seccomp.AF_NETLINK]
     assert len(refused) < 120, "a long one costs every container"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.sandbox import seccomp
+from executor.sandbox.hardening import NETWORK_SYSCTL
 from executor.sandbox.spec import Bind, ContainerSpec, Hardening, ImageSeen, Tmpfs
 
 OCI_VERSION = "1.0.2"
@@ -190,6 +191,7 @@ def _users(hard: Hardening, around: Surroundings) -> dict[str, Any]:
 def _sysctl(hard: Hardening) -> dict[str, str]:
     """Docker's, for a network namespace of the container's own; `ping` is for the one group there is."""
     return {
+        **NETWORK_SYSCTL,
         "net.ipv4.ip_unprivileged_port_start": "0",
         "net.ipv4.ping_group_range": f"{hard.gid} {hard.gid}",
     }
