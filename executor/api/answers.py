@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Response
 
 from executor.jobs.desk import Completed, Early
+from executor.script import is_light
 
 SHAPING = b'"windmill_'
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -34,7 +35,7 @@ def answer(done: Completed | Early) -> Response:
     """The result, shaped as it asks itself; the error object with status 500 for a failed job."""
     if not done.ok:
         return Response(done.result, 500, media_type="application/json")
-    if done.result.startswith(b"{") and SHAPING in done.result:
+    if done.result.startswith(b"{") and SHAPING in done.result and is_light(done.result):
         try:
             return _shaped(json.loads(done.result), done.result)
         except (ValueError, RecursionError):

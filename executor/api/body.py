@@ -14,7 +14,7 @@ from executor import telemetry
 from executor.api.bigargs import BIG_BYTES, BigArgs, cut_out
 from executor.api.problems import first_error
 from executor.errors import BadInput, TooLarge, TooSlow
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -89,6 +89,12 @@ def _model_of(value: Any, model: type[M]) -> M:
 
 def decode(body: bytes | bytearray) -> Any:
     """Strict JSON: UTF-8, no NaN, at most 200 levels deep, no lone surrogates; raises BadInput."""
+    if not is_light(body):
+        raise BadInput(
+            "body: too many JSON values in it",
+            field="body",
+            remedy="send fewer, or big ones as one text (a script's own arguments may be many)",
+        )
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:

@@ -18,7 +18,7 @@ from executor.errors import BadInput, NotFound
 from executor.flows.document import BranchAll, Flow, FlowLimits, ForLoop, read_flow
 from executor.jobs import runs, store
 from executor.jobs.job import NewJob, new_id, now_us
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 from executor.workspace.workspaces import Workspace
 
 router = APIRouter()
@@ -159,6 +159,12 @@ async def result_by_id(
     text = await ctx.desk.database.read(runs.result_of_step, job.run_id or job.id, job.run_path or "", node)
     if text is None:
         raise NotFound(f"no result of step {node!r} in run {flow}", field="node", remedy="ask again later")
+    if json_path and not is_light(text):
+        raise BadInput(
+            "json_path: the result has too many values to look into",
+            field="json_path",
+            remedy="ask for it whole",
+        )
     if json_path:
         try:
             found = compact_json(_at(json.loads(text), json_path))

@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from executor.errors import Reason
 from executor.flows.document import Flow
 from executor.flows.step import Behind, Step
 from executor.flows.steps import KINDS
 from executor.flows.steps.script import run_script
 from executor.flows.transforms import View
-from executor.flows.values import Args, End, Value
+from executor.flows.values import Args, End, Value, failed
 from executor.flows.walk import FlowWalk, Home, Kept, whole_flow
 from executor.flows.world import World
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ async def walk_run(world: World, run: Run) -> End:
         end = await _preprocess(walk, run)
         if not end.ok:
             return end
+        if not is_light(await world.text(end.value)):
+            return failed(
+                Reason.BAD_INPUT, "the preprocessor's result has too many values to be the flow's input"
+            )
         walk.status.step = 0
         walk = replace(walk, args=Args.of(await _replaced(world, end.value)))
         await world.replace_args(run.job, walk.args)

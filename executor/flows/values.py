@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executor.errors import Reason
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,6 @@ def error_value(reason: Reason, message: str, name: str = "ExecutionErr", **more
 
 def recovers(text: bytes) -> bool:
     """Whether a failure module's result says that the flow is to count as successful."""
-    if b'"recover"' not in text or not text.startswith(b"{"):
+    if b'"recover"' not in text or not text.startswith(b"{") or not is_light(text):
         return False
     return json.loads(text).get("recover") is True

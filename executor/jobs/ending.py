@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from executor.errors import Reason
 from executor.jobs.job import Job, Status
 from executor.jobs.redaction import Redactor
-from executor.script import Failed, Outcome, Returned, Usage, compact_json
+from executor.script import Failed, Outcome, Returned, Usage, compact_json, is_light
 
 LABELS_MAX = 100
 LABEL_CHARS_MAX = 200
@@ -119,7 +119,7 @@ def with_stream(value: bytes, stream: str) -> bytes:
 
 def labels_of(result: bytes) -> list[str] | None:
     """The job labels that a result object names under `wm_labels`, bounded in number and length."""
-    if b'"wm_labels"' not in result:
+    if b'"wm_labels"' not in result or not is_light(result):
         return None
     try:
         value = json.loads(result)

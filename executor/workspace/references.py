@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 MARKERS = (b'"$var:', b'"$res:', b'"$encrypted:')
 LEVELS_MAX = 200
@@ -46,6 +46,8 @@ async def resolve_args(args: bytes, sources: Sources) -> bytes:
     """A job's arguments, a JSON object, with every reference in them resolved; raises Unresolved."""
     if not has_references(args):
         return args
+    if not is_light(args):
+        raise Unresolved("The arguments have references, and too many values beside them to look through")
     resolved = {}
     try:
         for name, value in json.loads(args).items():
@@ -60,6 +62,8 @@ async def resolve_resource(path: str, value: bytes, sources: Sources) -> bytes:
     """The value of the resource at `path` with every reference in it resolved; raises Unresolved."""
     if not has_references(value):
         return value
+    if not is_light(value):
+        raise Unresolved(f"Resource {path} has references, and too many values to look through")
     resolution = _Resolution(sources, f"in resource `{path}`", path)
     return compact_json(await resolution.of(json.loads(value), value, (path,)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.flows.running import (
     Flows,
     branchall,
     branchone,
+    call,
     const,
     echo,
     fails,
@@ -233,3 +235,27 @@ async def test_a_walk_of_many_branches_begins_so_many_at_once() -> None:
 
     assert len(await Activity().together([act] * 3 * AT_ONCE_MAX)) == 3 * AT_ONCE_MAX
     assert most == AT_ONCE_MAX
+
+
+MANY = "Array(900000).fill([])"
+
+
+async def test_more_values_than_may_be_looked_into_are_bad_input(flows: Flows) -> None:
+    """Beside a reference, to iterate over, as a flow's input; passed on as they are they are fine."""
+    flows.functions["many"] = lambda _: {"many": [[]] * 900_000}
+    refused = [
+        await flows.error(forloop("l", MANY, const("x", 1))),
+        await flows.error(echo("r", f'{{"ref": "$var:f/x/y", "many": {MANY}}}')),
+        await flows.error(const("a", 1), preprocessor_module=call("preprocessor", "many")),
+    ]
+    assert {error["reason"] for error in refused} == {"bad_input"}
+    assert all("many values" in error["message"] for error in refused), refused
+    passed = await flows.result(call("m", "many"), ident("i"))
+    assert len(passed["many"]) == 900_000
+
+
+async def test_a_body_of_too_many_values_is_refused(flows: Flows) -> None:
+    value = {"modules": [const("a", 1)]}
+    body = json.dumps({"value": value, "args": {"a": [[]] * 900_000}}).encode()
+    response = await flows.service.http.post("/api/w/main/jobs/run/preview_flow", content=body)
+    assert (response.status_code, response.json()["field"]) == (400, "body")

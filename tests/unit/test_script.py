@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.api.answers import answer
 from executor.errors import BadInput
-from executor.script import Limits, compact_json, resolve_limits
+from executor.flows.values import recovers
+from executor.jobs.desk import Early
+from executor.jobs.ending import labels_of
+from executor.script import Limits, compact_json, is_light, resolve_limits
 from executor.settings import Bound, LimitBounds, WholeBound
 
 BOUNDS = LimitBounds(cpus=Bound(default=1, maximum=2))
@@ -122,3 +126,36 @@ def test_what_json_does_not_have_is_refused(value: float) -> None:
     """No `NaN` ever leaves us."""
     with pytest.raises(ValueError, match="JSON"):
         compact_json({"a": [value]})
+
+
+COMMAS = rb"a,b,[c]\n\"" * 400_000
+HEAVY_TEXT = (
+    b'{"wm_labels":["x"],"windmill_status_code":201,"recover":true,"a":[' + b"[]," * 900_000 + b"[]]}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"{}", True),
+        (b"[" + b"[]," * 400_000 + b"1]", True),
+        (b"[" + b"[]," * 900_000 + b"1]", False),
+        (b"[" + b"0," * 3_000_000 + b"1]", False),
+        (b"[" + b'"",' * 3_000_000 + b"1]", False),
+        (b'{"page":"' + COMMAS + b'"}', True),
+        (b'{"page":"' + COMMAS + b'","more":[' + b"[]," * 900_000 + b"1]}", False),
+    ],
+    ids=["nothing", "some", "arrays", "numbers", "texts", "one text", "both"],
+)
+def test_what_may_be_decoded_beside_requests_is_known_by_its_values(text: bytes, expected: bool) -> None:
+    """Not by its bytes: a page of text is decoded in no time, however long."""
+    assert is_light(text) is is_light(bytearray(text)) is expected
+
+
+def test_a_result_of_too_many_values_is_looked_into_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is served as it is."""
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("it was decoded"))
+    assert labels_of(HEAVY_TEXT) is None
+    assert recovers(HEAVY_TEXT) is False
+    done = Early(True, HEAVY_TEXT)
+    assert (answer(done).status_code, bytes(answer(done).body)) == (200, HEAVY_TEXT)

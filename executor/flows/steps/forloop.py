@@ -13,7 +13,7 @@ from executor.flows.step import Step
 from executor.flows.steps.many import Many
 from executor.flows.transforms import StepFailed
 from executor.flows.values import Args, End, Value, array_text, failed, object_text
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 
 async def forloop(step: Step) -> End:
@@ -38,6 +38,11 @@ async def _items(step: Step, loop: ForLoop) -> list[bytes]:
         return await step.view.value_of(loop.iterator, places.CHOICE)
 
     text = await step.decided("iterator", act)
+    if not is_light(text):
+        message = (
+            "the iterator's array has too many values to look into; iterate over fewer, or over their places"
+        )
+        raise StepFailed(failed(Reason.BAD_INPUT, message))
     found = json.loads(text)
     if not isinstance(found, list):
         shown = text.decode()[:200]
