@@ -70,6 +70,9 @@ def ending(outcome: Outcome, timeout_s: float, step_id: str | None = None) -> En
 
 def without_secrets(end: Ending, redactor: Redactor) -> Ending:
     """The end with the secrets that its error shows masked; what a script returns is its own choice."""
+    if not is_light(end.result):
+        error = {"name": "ExecutionErr", "message": "the error has too many values to be shown"}
+        return replace(end, result=compact_json({"error": {**error, "reason": end.reason}}))
 
     def masked(literal: re.Match[str]) -> str:
         text: str = json.loads(literal[0])

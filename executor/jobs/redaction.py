@@ -22,6 +22,10 @@ BASE64_CHARS_MIN = 8
 KEY_CHARS = CHARS_MIN
 """Every form has at least so many; a place whose next ones begin none is passed over at once."""
 PART_CHARS = 256
+CHARS_MAX = 1 << 20
+"""So much of all secrets together is looked for whole; of further ones the first PART_CHARS."""
+MISSES_MAX = 20_000
+"""In one piece of text so many places may look like the beginning of a secret and be none; what follows is masked."""
 TRIVIAL = frozenset(
     ("password", "secret", "changeme", "default", "localhost", "undefined", "example", "postgres", "username")
 )
@@ -41,6 +45,9 @@ class Redactor:
         """Sorted: the forms that a text begins with are just before it, those that begin with it just after."""
         self._shorter: dict[str, str] = {}
         """For a form the longest other one that it begins with."""
+        self._far: dict[str, str] = {}
+        """For a form a much shorter one of those that it begins with: many of them are passed in a few steps."""
+        self._chars = 0
         self._keys: frozenset[str] = frozenset()
         self._first: re.Pattern[str] | None = None
         self._longest = 0
@@ -50,6 +57,9 @@ class Redactor:
 
     def add(self, secret: str) -> None:
         """From now on this is masked too, unless it is too short or too common to be a secret."""
+        if self._chars + len(secret) > CHARS_MAX:
+            secret = secret.strip()[:PART_CHARS]
+        self._chars += len(secret)
         if not is_secret(secret):
             return
         self._known.update(part for form in forms(secret) for part in _parts(form))
@@ -92,13 +102,20 @@ class Redactor:
         if self._forms:
             return
         self._forms = sorted(self._known)
-        self._shorter = {}
+        self._shorter, self._far = {}, {}
         around: list[str] = []  # those that the present one begins with
+        far: list[int] = []  # for each of them the place here of one far before it, as in a skip list
         for form in self._forms:
             while around and not form.startswith(around[-1]):
                 around.pop()
+                far.pop()
             if around:
-                self._shorter[form] = around[-1]
+                last = len(around) - 1
+                once, twice = far[last], far[far[last]]
+                far.append(twice if last - once == once - twice else last)
+                self._shorter[form], self._far[form] = around[-1], around[far[-1]]
+            else:
+                far.append(0)
             around.append(form)
         self._keys = frozenset(form[:KEY_CHARS] for form in self._forms)
         self._first = re.compile("[" + "".join(map(re.escape, sorted({f[0] for f in self._forms}))) + "]")
@@ -107,13 +124,20 @@ class Redactor:
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
         """Where secrets begin and end in a text, none in another; of two that begin there, the longer one."""
         assert self._first is not None
-        at = 0
+        at, misses = 0, 0
         while (candidate := self._first.search(text, at)) is not None:
             at = candidate.start()
-            end = self._end(text, at) if text[at : at + KEY_CHARS] in self._keys else None
-            if end is not None:
+            if text[at : at + KEY_CHARS] not in self._keys:
+                at += 1
+            elif (end := self._end(text, at)) is not None:
                 yield at, end
-            at = end or at + 1
+                at = end
+            elif misses < MISSES_MAX:
+                misses += 1
+                at += 1
+            else:
+                yield at, len(text)
+                return
 
     def _end(self, text: str, at: int) -> int | None:
         """Where the longest secret ends that begins at a place; None if none does."""
@@ -121,7 +145,9 @@ class Redactor:
         index = bisect_right(self._forms, here)
         form = self._forms[index - 1] if index else None
         while form is not None and not here.startswith(form):
-            form = self._shorter.get(form)
+            far = self._far.get(form)
+            # What is no beginning of the text, nothing is that begins with it.
+            form = far if far is not None and not here.startswith(far) else self._shorter.get(form)
         return None if form is None else at + len(form)
 
     def _undecided(self, text: str) -> int:
@@ -156,7 +182,7 @@ def is_secret(value: str) -> bool:
 def forms(secret: str) -> Iterator[str]:
     """The texts that a secret shows up as."""
     lines = [line.strip() for line in secret.splitlines()]
-    for plain in {secret, secret.strip(), *filter(is_secret, lines)}:
+    for plain in {secret.lstrip(), secret.strip(), *filter(is_secret, lines)}:
         yield plain
         yield json.dumps(plain)[1:-1]
         yield json.dumps(plain, ensure_ascii=False)[1:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import uuid
@@ -18,6 +19,7 @@ from executor.errors import EngineError, EngineUnreachable, PullFailed
 from executor.sandbox.references import Reference
 from executor.sandbox.spec import ImageSeen
 
+BODY = re.compile(r"error parsing HTTP|no error details|invalid character|response body", re.IGNORECASE)
 CONNECT_S = 10
 SILENCE_S = 120
 """How long the engine may say nothing while it pulls."""
@@ -115,7 +117,7 @@ def pull(api: Any, reference: Reference, registry_config: Path | None, given_up:
             api._raise_for_status(answer)
             _follow(api._stream_helper(answer, decode=True), given_up)
     except APIError as error:
-        raise PullFailed(str(error.explanation or error)) from error
+        raise PullFailed(_told(str(error.explanation or error))) from error
     except requests.ReadTimeout:
         raise PullFailed(f"nothing came for {SILENCE_S} s") from None
     except (requests.ConnectionError, requests.Timeout, ConnectionError) as error:
@@ -124,10 +126,16 @@ def pull(api: Any, reference: Reference, registry_config: Path | None, given_up:
         raise EngineUnreachable(f"no docker engine answers: {error}") from error
 
 
+def _told(said: str) -> str:
+    """What the engine says, without what a server has answered: whoever names a registry may name any server."""
+    cut = BODY.search(said)
+    return said if cut is None else f"{said[: cut.start()].rstrip(' :')}: what answers there is no registry"
+
+
 def _follow(events: Iterable[Mapping[str, Any]], given_up: threading.Event) -> None:
     for event in events:
         if "error" in event:
-            raise PullFailed(str(event["error"]))
+            raise PullFailed(_told(str(event["error"])))
         if given_up.is_set():  # leaving ends the engine's work too
             raise PullFailed("nobody waits for it any more")
 

@@ -16,12 +16,14 @@ from typing import Literal
 from executor import telemetry
 from executor.errors import PullFailed, Reason
 from executor.sandbox.engine import Engine
+from executor.sandbox.onhost import is_on_host
 from executor.sandbox.references import AllowList, Reference, Verdict
 from executor.sandbox.spec import ImageSeen
 from executor.script import Failed
 
 PULL_S = 600.0
 """How long a pull may take, waiting for its turn included; it is not counted in the job's time."""
+NAMED = "a registry on this host has to be named there, as in `*, localhost:5000/*`"
 POLICY = "the workspace's policy (images)"
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -81,6 +83,8 @@ class ForeignImages:
         reference = request.reference
         image = await self._engine.image(str(reference))
         wanted = self._policy == "always" or (self._policy == "missing" and image is None)
+        if may_pull and wanted and await self._is_hidden(reference):
+            return _refused(reference, f"{self._allowed.source}: {NAMED}")
         if may_pull and wanted:
             if (failed := await self._pulled(request)) is not None:
                 return failed
@@ -88,6 +92,12 @@ class ForeignImages:
         if image is None:
             return _not_found(reference, _why_absent(self._policy, reference, may_pull))
         return image
+
+    async def _is_hidden(self, reference: Reference) -> bool:
+        """Whether pulling would reach a place of this host that nobody has opened to scripts."""
+        if self._allowed.names_registry(reference):
+            return False
+        return await asyncio.to_thread(is_on_host, reference.registry)
 
     async def _pulled(self, request: Request) -> Failed | None:
         """Wait for the pull, started here unless it is under way; None once the image is there."""

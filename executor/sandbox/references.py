@@ -125,6 +125,14 @@ class AllowList:
         """The patterns without space around them and without empty ones."""
         return cls(source, tuple(kept for pattern in patterns if (kept := pattern.strip())))
 
+    def names_registry(self, reference: Reference) -> bool:
+        """Whether a pattern that allows the image names its registry's host, and not just any."""
+        host = reference.registry.partition(":")[0]
+        names = [name for name, _ in map(_halves, self.patterns) if name is not None]
+        return any(
+            name.partition("/")[0].partition(":")[0] == host and _matches(name, reference) for name in names
+        )
+
     def verdict(self, reference: Reference) -> Verdict:
         """Whether the name is allowed, or may be, once the image's digest is known."""
         verdict = Verdict.REFUSED

@@ -40,7 +40,7 @@ class Bench:
 
     def set(self, **settings: Any) -> None:
         """Use these settings from now on."""
-        self.settings = load(**settings)
+        self.settings = load(**{"images": "*, 127.0.0.1:*/*", **settings})
         self.parts = docker_parts(self.settings, RUNTIMES)
         self.sandbox: Sandbox = make_sandbox(
             self.parts, self.folder / "in", self.instance, "test", tools=self.folder / "tools"

@@ -182,7 +182,7 @@ async def test_only_allowed_images_run(signed_in: Bench, hub: Hub, workshop: Wor
     assert await reason(f"{team}/good:2, python", f"{team}/good:1") is refused
     assert await reason("", f"{team}/good:1") is refused
     assert await reason(f"{team}/*@{good}", f"{team}/good:1") is None
-    assert await reason(good, f"{team}/good@{good}") is None
+    assert await reason(good, f"{team}/good@{good}") is refused, "nobody has named this host's registry"
     assert await reason(f"{team}/*", f"{team}/good:1", f"{team}/good:*") is None
     assert await reason("*", f"{team}/good:1", f"{team}/bad:*") is refused
     assert await reason(good, f"{team}/good:1") is Reason.IMAGE_NOT_FOUND, "not pulled to learn its digest"

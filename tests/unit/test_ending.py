@@ -18,8 +18,10 @@ from executor.jobs.ending import (
     infrastructure,
     labels_of,
     with_stream,
+    without_secrets,
 )
 from executor.jobs.job import Status
+from executor.jobs.redaction import Redactor
 from executor.script import Failed, Returned, Usage
 
 texts = st.text(max_size=20)
@@ -164,3 +166,10 @@ def test_our_own_trouble_is_an_internal_error() -> None:
     assert (end.status, end.reason) == (Status.FAILURE, "infrastructure")
     error = json.loads(end.result)["error"]
     assert error == {"name": "InternalError", "message": "no engine", "reason": "infrastructure"}
+
+
+def test_an_error_of_too_many_values_is_not_masked_one_by_one_but_left_out() -> None:
+    end = ending(Failed(Reason.SCRIPT_ERROR, "m", extra={"a": ["s3cr3t-1"] * 3_000_000}), 1)
+    shown = json.loads(without_secrets(end, Redactor(["s3cr3t-1"])).result)
+    assert shown["error"]["reason"] == "script_error"
+    assert "too many values" in shown["error"]["message"]

@@ -126,6 +126,34 @@ def test_a_script_s_secret_and_text_do_not_take_the_service_s_time(text: str) ->
     assert time.thread_time() - begun < 5
 
 
+@pytest.mark.parametrize("text", ["a" * 262_144, ("a" * 6 + "#") * 30_000])
+def test_secrets_that_begin_with_each_other_take_no_time_either(text: str) -> None:
+    """Hundreds of them, and a text that is nearly one at every place; it took seconds once."""
+    begun = time.thread_time()
+    redactor = Redactor("aaaaaa!" + "#" * number for number in range(1, 1000))
+    shown = redactor.text(text) + redactor.rest()
+    assert time.thread_time() - begun < 2
+    assert shown.startswith("aaaa")
+    assert shown.endswith(MASK), "what is nearly a secret at too many places is not looked at any longer"
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(0, 45))
+def test_of_secrets_that_begin_with_each_other_the_longest_is_masked(lengths: list[int], shown: int) -> None:
+    """However far apart they are."""
+    redactor = Redactor("secret-" + "#" * number for number in lengths)
+    longest = max((number for number in lengths if number <= shown), default=None)
+    expected = "secret-" + "#" * shown if longest is None else MASK + "#" * (shown - longest)
+    assert redactor.whole(f"{'secret-' + '#' * shown}.") == expected + "."
+
+
+def test_more_secrets_than_anybody_has_take_no_time() -> None:
+    """Of those beyond a megabyte the beginning is masked."""
+    begun = time.thread_time()
+    redactor = Redactor(f"{number:04}-secret-" + "xyz" * 20_000 for number in range(400))
+    assert redactor.whole("<0399-secret-" + "xyz" * 100 + ">").startswith(f"<{MASK}")
+    assert time.thread_time() - begun < 5
+
+
 def test_of_a_long_secret_every_part_is_masked() -> None:
     long = "".join(chr(ord("a") + number * number % 26) + str(number) for number in range(400))
     redactor = Redactor([long])

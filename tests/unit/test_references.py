@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.sandbox import dockerimages
+from executor.sandbox.hostnet import own_addresses
+from executor.sandbox.onhost import is_on_host
 from executor.sandbox.references import AllowList, Reference, Verdict, parse
 
 D, E = "sha256:" + "0123456789abcdef" * 4, "sha256:" + "e" * 64
@@ -151,3 +155,50 @@ def test_what_is_refused_by_name_is_never_allowed_by_content(patterns: list[str]
         assert not listed.allows(reference, image_id, [])
     if listed.verdict(reference) is Verdict.ALLOWED and reference.digest is None:
         assert listed.allows(reference, image_id, [])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "expected"),
+    [
+        (["*"], "localhost:5000/a", False),
+        (["localhost:5000/*"], "localhost:5000/a", True),
+        (["*", "localhost:5000/*"], "localhost:6000/a", False),
+        (["localhost:*/team/*"], "localhost:6000/team/a", True),
+        (["*:5000/*"], "localhost:5000/a", False),
+        (["python"], "python", False),
+    ],
+)
+def test_a_registry_is_named_by_its_host(patterns: list[str], name: str, expected: bool) -> None:
+    """By a pattern that allows the image; a star names nobody."""
+    assert AllowList.of("test", patterns).names_registry(parse(name)) is expected
+
+
+@pytest.mark.parametrize(
+    ("registry", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1:5000", True),
+        ("127.9.9.9", True),
+        ("0.0.0.0:80", True),
+        ("169.254.169.254", True),
+        ("203.0.113.7:5000", False),
+        ("no.such.host.invalid", False),
+        (own_addresses(Path("/proc"))[0], True),
+    ],
+)
+def test_what_leads_to_this_host_is_known(registry: str, expected: bool) -> None:
+    assert is_on_host(registry) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("manifest unknown: no tag 7", "manifest unknown: no tag 7"),
+        ('error parsing HTTP 403 response body: no details: "SECRET"', "what answers there is no registry"),
+        ("Get x: invalid character 'S' looking for beginning of value", "what answers there is no registry"),
+    ],
+)
+def test_what_a_server_has_answered_is_not_told(said: str, expected: str) -> None:
+    """Whoever names a registry may name any server, and any of its pages."""
+    assert dockerimages._told(said).endswith(expected)
+    assert "SECRET" not in dockerimages._told(said)
