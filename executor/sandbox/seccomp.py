@@ -139,9 +139,11 @@ def _sockets(allowed: Collection[int]) -> list[dict[str, Any]]:
     return [
         *(_refuse(["socket", "socketpair"], family, errno=EAFNOSUPPORT) for family in families),
         *(_refuse(["socket", "socketpair"], protocol, errno=EPROTONOSUPPORT) for protocol in protocols),
-        *(_refuse(["setsockopt"], _int(1, level), _int(2, option)) for level, option in ERROR_QUEUES),
-        # Bigger queues than usual are granted in words only.
-        _refuse(["setsockopt"], _int(1, SOL_SOCKET), _int(2, SO_RCVBUF), errno=NOTHING),
+        # Granted in words only: libraries (resolvers, for one) give up where they are refused.
+        *(
+            _refuse(["setsockopt"], _int(1, level), _int(2, option), errno=NOTHING)
+            for level, option in (*ERROR_QUEUES, (SOL_SOCKET, SO_RCVBUF))
+        ),
     ]
 
 

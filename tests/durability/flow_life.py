@@ -97,19 +97,19 @@ class Writes:
 
     def __init__(self, database: Database, kill_at: int | None, after: bool) -> None:
         self.number = 0
-        write = database.write
+        write = database.write_in_turn
 
-        async def counted(act: Callable[..., T], *args: Any) -> T:
+        async def counted(whose: str, act: Callable[..., T], *args: Any, rows: int = 1) -> T:
             self.number += 1
             ours = self.number == kill_at
             if ours and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            value = await write(act, *args)
+            value = await write(whose, act, *args, rows=rows)
             if ours:
                 os.kill(os.getpid(), signal.SIGKILL)
             return value
 
-        database.write = counted  # type: ignore[method-assign]
+        database.write_in_turn = counted  # type: ignore[method-assign]
 
 
 def scripts(record: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:

@@ -41,8 +41,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "vsock in the upper half": (41, 40 | 1 << 32, 1, 0), "can": (41, 29, 3, 1), "rds": (41, 21, 5, 0),
     "ax25": (41, 3, 5, 0), "tipc pair": (53, 30, 1, 0, 0), "sctp": (41, 2, 1, 132), "mptcp": (41, 10, 1, 262),
     "dccp": (41, 2, 6, 0), "netlink": (41, 16, 3, 0), "usersock": (41, 16, 3, 2), "ping": (41, 2, 2, 1), "ping 6": (41, 10, 2, 58),
-    "error queue": (54, -1, 0, 11, 0, 0), "error queue 6": (54, -1, 41, 25, 0, 0), "time stamps": (54, -1, 1, 37, 0, 0),
-    "new time stamps": (54, -1, 1, 65, 0, 0), "fault of init": (129, 1, 11, 0), "its thread's": (297, 1, 1, 11, 0),
+    "fault of init": (129, 1, 11, 0), "its thread's": (297, 1, 1, 11, 0),
     "in the upper half": (129, 1 | 1 << 32, 11, 0), "by descriptor": (424, -1, 11, 1, 0), "its signal": (72, 0, 10, 11),
     "dnotify": (72, 0, 1026, 1), "inotify": (294, 0), "old inotify": (253,), "aio": (206, 1, 0),
     "huge pages": (9, 0, 1 << 21, 3, 0x40022, -1, 0), "huge file": (319, 0, 4), "huge segment": (29, 0, 1 << 21, 0o5600),
@@ -172,11 +171,18 @@ def buffers() -> int:
         return held
 
 
-def queue_of_socket() -> int:
-    """How much may wait in a socket that has asked for much, in bytes."""
+def promised() -> dict[str, int]:
+    """What a socket has that has asked for a long queue, a queue of errors and time stamps, and was refused nothing."""
+    asked = {
+        "queue": (1, 8, 64 << 20),
+        "errors": (0, 11, 1),
+        "stamps": (1, 37, 1 << 8),
+        "new stamps": (1, 65, 1 << 8),
+    }
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
-        return asking.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for level, option, value in asked.values():
+            asking.setsockopt(level, option, value)
+        return {name: asking.getsockopt(level, option) for name, (level, option, _) in asked.items()}
 
 
 def long_file(size: int) -> str:
@@ -201,7 +207,7 @@ def everything(asked: dict[str, Any]) -> dict[str, Any]:
         "terminals": terminals(),
         "core": core(),
         "buffers": buffers(),
-        "queue_of_socket": queue_of_socket(),
+        "promised": promised(),
         "setuid": setuid(),
         "long_file": long_file(asked["file_bytes"] + 1),
         "writable": writable(),

@@ -51,6 +51,25 @@ def test_a_flood_of_one_workspace_is_not_the_other_one_s_trouble(service: RealSe
     assert median(beside) <= 3 * alone + SLOT_S, f"{sorted(beside)} s beside a flood, {alone} s alone"
 
 
+@pytest.mark.timeout(240)
+def test_a_flood_of_flows_is_not_the_other_one_s_trouble(service: RealService) -> None:
+    """Big loops side by side, which need no slot: what they share with others is the event loop and the database."""
+    hellos(service)
+    alone = median(hellos(service))
+    body = {
+        "type": "forloopflow",
+        "parallel": True,
+        "iterator": {"type": "javascript", "expr": "Array(20000)"},
+        "modules": [{"id": "i", "value": {"type": "identity"}}],
+    }
+    flows = {"value": {"modules": [{"id": "l", "value": body}]}}
+    runs = [service.http.post("/api/w/red/jobs/run/preview_flow", json=flows).text for _ in range(12)]
+    beside = hellos(service)
+    first = service.http.get(f"/api/w/red/jobs_u/completed/get_result_maybe/{runs[-1]}").json()
+    assert not first["completed"], "the flood is over: this shows nothing"
+    assert median(beside) <= 3 * alone + SLOT_S, f"{sorted(beside)} s beside a flood, {alone} s alone"
+
+
 def hellos(service: RealService) -> list[float]:
     """How long the other workspace's hello takes, seconds, one after another."""
     took = []

@@ -46,12 +46,12 @@ def main(name):
     return "somebody came"
 """
 LOOK = """
-import socket
+import os, socket
 def main(name):
     def reached(family, address):
         with socket.socket(family) as asking:
             return asking.connect_ex(address) == 0
-    interfaces = [name for _, name in socket.if_nameindex()]
+    interfaces = sorted(os.listdir("/sys/class/net"))
     ours = reached(socket.AF_UNIX, "\\0" + name)
     return {"abstract": ours, "port": reached(socket.AF_INET, ("127.0.0.1", 4711)), "interfaces": interfaces}
 """
