@@ -140,7 +140,8 @@ async def test_one_event_sent_many_times_at_once_counts_once(tmp_path: Path) -> 
         codes = sorted(answer.status_code for answer in answers)
         assert codes == [201] + [409] * 19
         async with asyncio.timeout(30):  # the walk hears of the event a moment after its sender
-            while (await approvals.service.job(run))["flow_status"]["modules"][1]["count"] != 1:
+            # The walk may just be on its way back to the gate, and then counts nothing.
+            while (await approvals.service.job(run))["flow_status"]["modules"][1].get("count") != 1:
                 await asyncio.sleep(0.01)
 
 

@@ -63,7 +63,8 @@ def test_values_become_the_same_text(ours: ModuleType, value: Any) -> None:
 def test_texts_become_the_same_value(ours: ModuleType, text: str) -> None:
     for padded in (text, f" \n{text}\t\r", f"{text}x"):
         data = padded.encode("utf-8", "surrogatepass")
-        assert outcome(ours.loads, data) == outcome(json.loads, data)
+        # Of the text: of bytes, json.loads guesses the encoding, and takes a NUL for half of UTF-16.
+        assert outcome(ours.loads, data) == outcome(json.loads, padded)
 
 
 @BOTH
