@@ -18,7 +18,7 @@ from executor import telemetry
 from executor.errors import EngineError, EngineTransient, ExecutorError, Reason, Unavailable
 from executor.jobs import cache, store
 from executor.jobs.desk import Desk, log_of_run
-from executor.jobs.dispatch import Dispatch
+from executor.jobs.dispatch import Dispatch, Dispatched
 from executor.jobs.ending import Ending, after, canceled, ending, infrastructure, labels_of, without_secrets
 from executor.jobs.environment import environment
 from executor.jobs.job import Job, OutputKind, Status, now_us
@@ -50,7 +50,7 @@ TellSecrets = Callable[[str, Collection[str], Callable[[str], None]], Awaitable[
 """`executor.workspace.library.Library.tell_secrets`."""
 
 
-class Worker:
+class Worker(Dispatched):
     """`executor.jobs.runners.Starter`: at most `concurrency` jobs at once, fewer per workspace by policy."""
 
     def __init__(
@@ -94,24 +94,6 @@ class Worker:
         slots = Slots(concurrency, workspace_share)
         self._dispatch = Dispatch("script", worker_id, desk.database, slots, self.start)
         self._tasks: set[asyncio.Task[None]] = set()
-
-    # ------------------------------------------------------------ which jobs
-
-    def reserve(self, workspace_id: str) -> bool:
-        """A slot for a new job, unless older ones wait for it."""
-        return self._dispatch.reserve(workspace_id)
-
-    def unreserve(self, workspace_id: str) -> None:
-        """A slot is free again."""
-        self._dispatch.unreserve(workspace_id)
-
-    def queued(self, workspace_id: str, due: int = 0) -> None:
-        """A job of the workspace waits in the database, until then."""
-        self._dispatch.queued(workspace_id, due)
-
-    async def work(self) -> None:
-        """Take due jobs from the queue whenever a slot is free; runs until cancelled or drained."""
-        await self._dispatch.work()
 
     def expect(self, workspace_id: str, language: str, count: int, shared: bool) -> None:
         """So many jobs of the language will soon come from the workspace, with a run's directory or without."""
@@ -312,10 +294,6 @@ class Worker:
         return canceled(stored.canceled_by or "unknown", stored.canceled_reason or "", usage)
 
     # ------------------------------------------------------------ the end
-
-    def stop_starting(self) -> None:
-        """Start nothing more from now on; safe in a signal handler."""
-        self._dispatch.stop()
 
     async def drain(self, timeout_s: float) -> None:
         """Let what runs end within `timeout_s` seconds, put the rest back into the queue."""

@@ -17,6 +17,32 @@ LOOK_US_MIN = 10_000
 """What is due in less than this is waited for so long, so that a crowd of jobs takes few looks."""
 
 
+class Dispatched:
+    """Whoever starts the jobs of a dispatch: what `executor.jobs.runners.Starter` and the service's end ask of it."""
+
+    _dispatch: Dispatch
+
+    def reserve(self, workspace_id: str) -> bool:
+        """A slot for a new job, unless older ones wait for it."""
+        return self._dispatch.reserve(workspace_id)
+
+    def unreserve(self, workspace_id: str) -> None:
+        """A slot is free again."""
+        self._dispatch.unreserve(workspace_id)
+
+    def queued(self, workspace_id: str, due: int = 0) -> None:
+        """A job of the workspace waits in the database, until then (microseconds since 1970)."""
+        self._dispatch.queued(workspace_id, due)
+
+    async def work(self) -> None:
+        """Take due jobs from the queue whenever a slot is free; runs until cancelled or drained."""
+        await self._dispatch.work()
+
+    def stop_starting(self) -> None:
+        """Start nothing more from now on; safe in a signal handler."""
+        self._dispatch.stop()
+
+
 class Dispatch:
     """Leases jobs of a role to `worker_id` and has them `begun`: each in a slot, workspaces in turn.
 

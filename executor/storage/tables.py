@@ -108,9 +108,7 @@ jobs = Table(
     Column("cache_ttl_s", BigInteger),
     Column("deleted", Boolean, nullable=False, server_default="0"),
     Column("progress", Integer),  # percent, as the script says
-    Column(
-        "secrets", Text
-    ),  # JSON: references to what expressions of its run had read before; masked in its log
+    Column("secrets", Text),  # JSON: references to secrets that expressions of its run had read before
     CheckConstraint("state IN ('queued', 'running', 'completed')", name="state_known"),
     CheckConstraint("(state = 'completed') = (status IS NOT NULL)", name="completed_has_status"),
     CheckConstraint("(state = 'completed') = (completed_at IS NOT NULL)", name="completed_has_end"),

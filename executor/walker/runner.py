@@ -20,7 +20,7 @@ from executor.flows.root import Run, walk_run
 from executor.flows.values import End, Value
 from executor.flows.walk import first_status
 from executor.jobs import cache, runs, store
-from executor.jobs.dispatch import Dispatch
+from executor.jobs.dispatch import Dispatch, Dispatched
 from executor.jobs.ending import Ending, canceled, infrastructure
 from executor.jobs.job import Job, now_us
 from executor.jobs.leases import LeaseLost
@@ -36,7 +36,7 @@ WALKS_MAX = 200
 """Runs walked at once; further ones wait in the queue, workspaces in turn."""
 
 
-class Walker:
+class Walker(Dispatched):
     """`executor.jobs.runners.Walks`: walks the runs of this process."""
 
     def __init__(self, worker_id: str, around: Surroundings) -> None:
@@ -49,22 +49,6 @@ class Walker:
         self._dispatch = Dispatch("run", worker_id, around.desk.database, slots, self.start)
 
     # ------------------------------------------------------------ taking runs up
-
-    def reserve(self, workspace_id: str) -> bool:
-        """A place for a further run, unless older ones wait for it."""
-        return self._dispatch.reserve(workspace_id)
-
-    def unreserve(self, workspace_id: str) -> None:
-        """A place is free again."""
-        self._dispatch.unreserve(workspace_id)
-
-    def queued(self, workspace_id: str, due: int = 0) -> None:
-        """A run of the workspace waits in the database, until then."""
-        self._dispatch.queued(workspace_id, due)
-
-    async def work(self) -> None:
-        """Take due runs up whenever there is room; runs until cancelled or drained."""
-        await self._dispatch.work()
 
     def start(self, run: Job, args: bytes, log_chars: int | None = None) -> None:
         """Walk a leased run, which has a place, in a task of its own."""
@@ -115,10 +99,6 @@ class Walker:
             await activation.store()
 
     # ------------------------------------------------------------ the end
-
-    def stop_starting(self) -> None:
-        """Start nothing more; safe in a signal handler."""
-        self._dispatch.stop()
 
     async def drain(self) -> None:
         """Put every run down where it is; the next service walks on."""

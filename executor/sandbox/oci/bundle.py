@@ -63,7 +63,7 @@ def config(spec: ContainerSpec, image: ImageSeen, root: Path, around: Surroundin
             # Asked for as a mount option too; but crun keeps version 1's trees writable, in a
             # directory in memory that is everybody's.
             "readonlyPaths": [*hard.read_only, CGROUPS, *(f"{CGROUPS}/{tree}" for tree in around.trees)],
-            "seccomp": seccomp.profile() if hard.seccomp == "own" else None,
+            "seccomp": None if hard.seccomp == "none" else seccomp.profile(netlink=hard.seccomp == "holder"),
         },
     }
 
