@@ -141,13 +141,13 @@ class Worker(Dispatched):
         now = now_us()
         write = self._desk.database.write
         try:
-            await insist(partial(write, give_up, job, word, live.waiting(), now))
+            word = await insist(partial(write, give_up, job, word, live.waiting(), now))
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must not stay without an end
             telemetry.log.exception("BUG: a run's end could not be stored", job=job.id)
             word = Completion(infrastructure(f"the end could not be stored: {type(error).__name__}"))
-            await insist(partial(write, give_up, job, word, [], now))
+            word = await insist(partial(write, give_up, job, word, [], now))
         if isinstance(word, Completion):
             live.ended = (after(job, word.end, now), word.end.result)
             count(job, word.end)

@@ -282,12 +282,10 @@ class Desk:
             await self._cancel_run(job, by, why)
             return
         ending = canceled(by, why)
-        if await self.database.write(store.finish_queued, job_id, ending, now_us()):
+        if await self.database.write(store.cancel, job_id, ending, now_us()):
             self.changed(job_id)
             telemetry.jobs_ended.labels(job.language, ending.status.value, ending.reason).inc()
-            return
-        await self.database.write(store.note_cancellation, job_id, by, why)
-        if (live := self.live.get(job_id)) is not None:
+        elif (live := self.live.get(job_id)) is not None:
             live.cancel_asked.set()
 
     async def _cancel_run(self, job: Job, by: str, why: str) -> None:

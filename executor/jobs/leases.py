@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from executor.jobs import cache, store
-from executor.jobs.ending import Ending
+from executor.jobs.ending import Ending, canceled
 from executor.jobs.job import Job, Status
 from executor.jobs.live import Piece, append
 from executor.script import Isolation
@@ -40,8 +40,14 @@ class LeaseLost(Exception):
     """Another worker has the job now, or it is completed: this run no longer counts."""
 
 
-def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece], now: int) -> None:
-    """End a run by its last word and the rest of its output; raises LeaseLost, and then nothing is stored."""
+def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece], now: int) -> LastWord:
+    """End a run by its last word and the rest of its output; give the word that is stored.
+
+    A job that somebody cancelled meanwhile does not wait again: it has ended. Raises LeaseLost, and then
+    nothing is stored.
+    """
+    if isinstance(word, ReturnToQueue) and (asked := store.cancellation(connection, job)) is not None:
+        word = Completion(canceled(*asked))
     if isinstance(word, Completion):
         is_ours = store.finish(connection, job, word.end, now, word.isolation)
     else:
@@ -52,3 +58,4 @@ def give_up(connection: Connection, job: Job, word: LastWord, rest: list[Piece],
     if kept is not None and isinstance(word, Completion) and word.end.status is Status.SUCCESS:
         cache.keep(connection, job.workspace_id, kept)
     append(connection, job.id, rest)
+    return word

@@ -179,14 +179,32 @@ def ended(ending: Ending, now: int) -> dict[str, Any]:
 
 
 def note_cancellation(connection: Connection, job_id: str, by: str, why: str) -> bool:
-    """Mark a running job as to be cancelled, so that a restart does not run it again."""
+    """Mark a job as to be cancelled, so that nobody runs it again; False if it has ended."""
     return _changed(
         connection.execute(
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == "running")
+            .where(jobs.c.id == job_id, jobs.c.state != "completed")
             .values(canceled_by=by, canceled_reason=why)
         )
     )
+
+
+def cancel(connection: Connection, job_id: str, ending: Ending, now: int) -> bool:
+    """End a job that waits, mark one that runs; whether this has ended it.
+
+    The mark comes first: from then on, on any database, the job cannot move between the two.
+    """
+    note_cancellation(connection, job_id, ending.canceled_by or "", ending.canceled_reason or "")
+    return finish_queued(connection, job_id, ending, now)
+
+
+def cancellation(connection: Connection, job: Job) -> tuple[str, str] | None:
+    """Who wants a running job to end, and why; None if nobody does, or the lease is lost."""
+    asked = select(jobs.c.canceled_by, jobs.c.canceled_reason).where(
+        _leased(job), jobs.c.canceled_by.is_not(None)
+    )
+    row = connection.execute(asked.with_for_update()).first()
+    return None if row is None else (row.canceled_by, row.canceled_reason or "")
 
 
 def release(connection: Connection, job: Job, not_before: int, *, ran: bool = True) -> bool:

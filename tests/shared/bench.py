@@ -44,7 +44,11 @@ def mounts_below(folder: Path) -> list[str]:
 
 
 def loops_below(folder: Path) -> list[str]:
-    """The files below a folder that are attached to a loop device, deleted or not."""
+    """The files below a folder that are attached to a loop device, deleted or not.
+
+    The kernel frees a device some time after it was unmounted: while a container starts, it holds a copy
+    of every mount of the host.
+    """
     backing = Path("/sys/block").glob("loop*/loop/backing_file")
     found = []
     for said in backing:

@@ -26,7 +26,8 @@ async def test_a_service_has_shared_directories_of_the_settings_size(tmp_path: P
         assert run.size_bytes == 20 << 20
         assert run.files is not None
         (run.files / "note").write_text("x")
-    assert mounts_below(tmp_path) == loops_below(tmp_path) == []
+    assert mounts_below(tmp_path) == []
+    await gone(loops_below, tmp_path)
     async with local_service(tmp_path):
         await gone(lambda: [path for path in everything_in(tmp_path / "shared") if path.name == "image"])
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["runs"], (

@@ -18,6 +18,7 @@ from executor.errors import Conflict, TooManyJobs
 from executor.jobs import queue, store
 from executor.jobs.ending import after, canceled, ending
 from executor.jobs.job import Job, OutputKind, Status, leased
+from executor.jobs.leases import Completion, LeaseLost, ReturnToQueue, give_up
 from executor.script import Isolation, Returned
 from executor.storage.database import migrate
 from executor.storage.engines import connect
@@ -272,6 +273,38 @@ def test_a_queued_job_ends_without_ever_running(db: Connection) -> None:
     claimed(db)
     assert store.finish_queued(db, "k", canceled("x", "y"), 50) is False
     assert now_of(db, "k").state == "running"
+
+
+def test_cancelling_ends_what_waits_and_marks_what_runs(db: Connection) -> None:
+    """In one step: a job that is put back between two would be neither."""
+    queued(db)
+    assert store.cancel(db, "j", canceled("ruben", "why"), 50) is True
+    assert now_of(db).status == Status.CANCELED
+    queued(db, "k")
+    job = claimed(db)
+    assert store.cancellation(db, job) is None
+    assert store.cancel(db, "k", canceled("ruben", "why"), 50) is False
+    assert (now_of(db, "k").state, store.cancellation(db, job)) == ("running", ("ruben", "why"))
+    assert store.cancellation(db, replace(job, attempt=7)) is None
+    assert store.finish(db, job, DONE, 60)
+    assert store.cancel(db, "k", canceled("late", "late"), 70) is False
+    assert (now_of(db, "k").status, now_of(db, "k").canceled_by) == (Status.SUCCESS, None)
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_who_was_cancelled_meanwhile_does_not_wait_again(db: Connection, ran: bool) -> None:
+    """Asked for after the run's word was chosen, before it is stored."""
+    word = ReturnToQueue(999, ran)
+    queued(db)
+    assert give_up(db, claimed(db), word, [], 200) == word
+    queued(db, "k")
+    job = claimed(db)
+    assert store.cancel(db, "k", canceled("ruben", "why"), 150) is False
+    assert give_up(db, job, word, [], 200) == Completion(canceled("ruben", "why"))
+    ended = now_of(db, "k")
+    assert (ended.status, ended.canceled_by, ended.completed_at) == (Status.CANCELED, "ruben", 200)
+    with pytest.raises(LeaseLost):
+        give_up(db, job, word, [], 300)
 
 
 def test_orphans_are_what_dead_workers_run(db: Connection) -> None:
