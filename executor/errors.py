@@ -13,7 +13,8 @@
     │   └── TooManyRequests    429: of this token, or from this address
     ├── Unavailable            503: we are draining, or something we need is away
     │   └── NoSharedDirectory  a run's shared directory cannot be made or found
-    │       └── NoRoom         the disk has no room for one now
+    │       ├── NoRoom         the disk has no room for one now
+    │       └── SharedFull     the workspace's other runs hold as much in theirs as they may
     ├── Unreadable             what a script left in a shared directory is nothing we read
     ├── ConfigurationError     the settings or a runtime folder are wrong: the process does not start
     └── EngineError            the container engine failed
@@ -130,6 +131,10 @@ class NoSharedDirectory(Unavailable):
 
 class NoRoom(NoSharedDirectory):
     """The disk has no room for a shared directory now."""
+
+
+class SharedFull(NoSharedDirectory):
+    """The shared directories of the workspace's other runs hold as much as they may together."""
 
 
 class Unreadable(ExecutorError):

@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         ge=1,
         description="files and directories in a shared directory; at most 256 for each of its MiB",
     )
+    shared_total_mb: PositiveInt = Field(
+        8192,
+        description="what the shared directories of a workspace's unfinished runs may hold together, in MiB, before "
+        "another run gets none",
+    )
     images: str = Field(
         "*", description="images that scripts may name: patterns and digests, separated by commas; see below"
     )

@@ -37,6 +37,7 @@ from executor.sandbox.order import Listener, Order
 from executor.sandbox.programs import Programs
 from executor.sandbox.run import Sandbox
 from executor.sandbox.shared import SharedDirectories
+from executor.sandbox.sharequota import WorkspaceShares
 from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings
 from executor.storage.database import Database
@@ -127,18 +128,19 @@ class Service:
             shared = self.shared = make_shared(
                 settings, parts, datadir.shared(settings), datadir.instance(settings)
             )
-            await shared.sweep(partial(database.read, runs.is_unfinished))
+            shares = WorkspaceShares(shared, settings.shared_total_mb * MIB)
+            await shares.sweep(partial(database.read, runs.owner))
             workspaces.unfit = parts.engine.unfit
             if (egress := sandbox.egress) is not None:
                 workspaces.on_change = lambda workspace: egress.change(
                     workspace, workspaces.reach(workspace), workspaces.egress_limits(workspace)
                 )
-            worker = self.worker = self._worker(desk, sandbox, workspaces, library, shared)
+            worker = self.worker = self._worker(desk, sandbox, workspaces, library, shares)
             requeued = await database.write(requeue_orphans, worker.worker_id)
             await database.write(store.due_after_all, now_us())
             if requeued:
                 telemetry.log.info("jobs of a dead worker wait again", count=requeued)
-            walker = self.walker = await self._walker(stack, desk, workspaces, library, shared, worker)
+            walker = self.walker = await self._walker(stack, desk, workspaces, library, shares, worker)
             desk.starter, desk.walks = worker, walker
             working = [
                 asyncio.create_task(worker.work()),
@@ -179,7 +181,7 @@ class Service:
         sandbox: Sandbox,
         workspaces: Workspaces,
         library: Library,
-        shared: SharedDirectories,
+        shares: WorkspaceShares,
     ) -> Worker:
         settings = self.settings
         return Worker(
@@ -200,7 +202,7 @@ class Service:
             resolve=library.resolved,
             tell_secrets=library.tell_secrets,
             token_of=partial(token_of, workspaces),
-            open_shared=shared.open,
+            open_shared=shares.open,
         )
 
     async def _walker(
@@ -209,7 +211,7 @@ class Service:
         desk: Desk,
         workspaces: Workspaces,
         library: Library,
-        shared: SharedDirectories,
+        shares: WorkspaceShares,
         worker: Worker,
     ) -> Walker:
         limits = FlowLimits.of(self.settings)
@@ -219,7 +221,8 @@ class Service:
             await stack.enter_async_context(Expressions()),
             workspaces.bounds,
             limits,
-            shared.close,
+            shares.close,
+            shares.rest,
             worker.expect,
             Room(self.settings.flow_jobs_max),
         )

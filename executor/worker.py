@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from executor import telemetry
-from executor.errors import EngineError, EngineTransient, ExecutorError, Reason, Unavailable
+from executor.errors import EngineError, EngineTransient, ExecutorError, Reason, SharedFull, Unavailable
 from executor.jobs import cache, store
 from executor.jobs.desk import Desk, log_of_run
 from executor.jobs.dispatch import Dispatch, Dispatched
@@ -73,7 +73,7 @@ class Worker(Dispatched):
         resolve: Resolve,
         tell_secrets: TellSecrets,
         token_of: Callable[[Job], str],
-        open_shared: Callable[[str], Awaitable[SharedDirectory]] | None = None,
+        open_shared: Callable[[str, str], Awaitable[SharedDirectory]] | None = None,
     ) -> None:
         self.worker_id = worker_id
         self._desk = desk
@@ -223,7 +223,7 @@ class Worker(Dispatched):
             outcome = await self._run_order(job, order)
         except EngineTransient:
             raise
-        except EngineError as error:
+        except (EngineError, SharedFull) as error:
             return infrastructure(str(error))
         if live.cancel_asked.is_set():
             return await self._canceled(job, outcome.usage)
@@ -255,7 +255,7 @@ class Worker(Dispatched):
         """
         if not job.shared or job.run_id is None or self._open_shared is None:
             return await self._sandbox.run(order)
-        shared = await self._open_shared(job.run_id)
+        shared = await self._open_shared(job.run_id, job.workspace_id)
         outcome = await self._sandbox.run(replace(order, shared=shared))
         await shared.sync()
         return outcome

@@ -296,10 +296,10 @@ def note_cancellation(connection: Connection, run_id: str, by: str, why: str, no
     connection.execute(update(jobs).where(alive, jobs.c.state == "queued").values(scheduled_for=now))
 
 
-def is_unfinished(connection: Connection, run_id: str) -> bool:
-    """Whether there is such a run, and it has not ended."""
-    state = connection.execute(select(jobs.c.state).where(jobs.c.id == run_id)).scalar_one_or_none()
-    return state is not None and state != "completed"
+def owner(connection: Connection, run_id: str) -> str | None:
+    """The workspace of a run; None if there is no such run, or it has ended."""
+    alive = jobs.c.id == run_id, jobs.c.state != "completed"
+    return connection.execute(select(jobs.c.workspace_id).where(*alive)).scalar_one_or_none()
 
 
 # ------------------------------------------------------------ cancellation

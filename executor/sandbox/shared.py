@@ -76,6 +76,9 @@ class Kind(Protocol):
     def let_go(self, place: Path) -> None:
         """Stop occupying the host as far as the contents can be kept without it."""
 
+    def held(self, place: Path, size: Size) -> int:
+        """The bytes of disk or memory that it takes; all that it may take, where nobody can tell."""
+
     def remove(self, place: Path) -> None:
         """Delete everything but the place itself, which is empty then."""
 
@@ -134,6 +137,7 @@ class SharedDirectories:
         self._making: set[Path] = set()
         self._refilling: asyncio.Task[None] | None = None
         self._opening: dict[str, asyncio.Task[SharedDirectory]] = {}
+        self._resting: dict[str, asyncio.Task[None]] = {}
         self._removing: dict[Path, asyncio.Task[None]] = {}
         self._removers = asyncio.Semaphore(REMOVERS)
         self._closed = False
@@ -156,13 +160,25 @@ class SharedDirectories:
 
         Closing again, or closing what was never opened, changes nothing.
         """
-        if (opening := self._opening.get(run_id)) is not None:
-            opening.add_done_callback(lambda _: self.close(run_id))
+        if (busy := self._opening.get(run_id) or self._resting.get(run_id)) is not None:
+            busy.add_done_callback(lambda _: self.close(run_id))
             return
         place = self._place_of(run_id)
         if place is not None:
             self._link(run_id).unlink(missing_ok=True)
             self._discard(place)
+
+    def rest(self, run_id: str) -> None:
+        """The run only waits now: let go of its directory, until it is opened again; never blocks."""
+        place = self._place_of(run_id)
+        if place is not None and run_id not in self._opening and run_id not in self._resting:
+            task = self._resting[run_id] = asyncio.create_task(self._let_go(place))
+            task.add_done_callback(lambda _: self._resting.pop(run_id, None))
+
+    def held(self, run_id: str) -> int:
+        """The bytes of disk or memory that the run's directory takes; blocks for a moment."""
+        place = self._place_of(run_id)
+        return 0 if place is None else self._kind_of(place).held(place, self._size)
 
     async def sweep(self, is_alive: IsAlive) -> int:
         """Delete what no living run owns, in the background; give the number of directories.
@@ -193,6 +209,8 @@ class SharedDirectories:
         self._closed = True
         if self._refilling is not None:
             await asyncio.wait({self._refilling}, timeout=timeout_s)
+        if self._resting:
+            await asyncio.wait(set(self._resting.values()), timeout=timeout_s)
         while self._spares:
             self._discard(self._spares.pop())
         if self._removing:
@@ -211,6 +229,8 @@ class SharedDirectories:
     # ------------------------------------------------------------ opening
 
     async def _open(self, run_id: str) -> SharedDirectory:
+        if (resting := self._resting.get(run_id)) is not None:
+            await asyncio.wait({resting})
         place, is_new = await self._again(run_id), False
         if place is None:
             place, is_new = await self._fresh(), True

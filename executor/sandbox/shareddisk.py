@@ -28,6 +28,8 @@ TOOL_S = 60
 TOOL_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 BLOCK = 4096
 INODE = 256
+SECTOR = 512
+"""The unit of st_blocks (stat(2))."""
 JOURNAL_MB = 4
 INODES_OF_OURS = 16
 """What ext4 counts that is no file of a script's: its own ten, the root, lost+found, `files`."""
@@ -94,6 +96,13 @@ class Ext4(Mounted):
         """Unmount; the image stays."""
         unmount(place)
 
+    def held(self, place: Path, size: Size) -> int:
+        """What of the sparse image was ever written."""
+        try:
+            return (place / IMAGE).stat().st_blocks * SECTOR
+        except OSError:  # it is being removed
+            return 0
+
     def remove(self, place: Path) -> None:
         """Unmount, free the loop device, delete the image."""
         unmount(place)
@@ -149,6 +158,10 @@ class HostTmpfs(Mounted):
 
     def let_go(self, place: Path) -> None:
         """Stay mounted: the contents are nowhere else."""
+
+    def held(self, place: Path, size: Size) -> int:
+        """All of it: memory is promised for as long as the run lives."""
+        return size.bytes
 
     def remove(self, place: Path) -> None:
         """Unmount, which frees the memory."""

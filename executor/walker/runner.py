@@ -224,6 +224,7 @@ class Activation:
             {gate: world.seen[gate] for gate in gates},
         )
         if await insist(partial(self._desk.database.write, runs.park, self.run, batch, parking)):
+            self._around.run_rests(self.run.id)
             return True
         self._news.set()
         return False

@@ -59,6 +59,8 @@ class Surroundings:
     limits: FlowLimits
     run_ended: Callable[[str], None] = lambda _: None
     """Told of each run that has ended: nobody needs its shared directory any more."""
+    run_rests: Callable[[str], None] = lambda _: None
+    """Told of each run that is put down because it only waits."""
     expect: Callable[[str, str, int, bool], None] = lambda *_: None
     """Told of a workspace, a language, and how many of its scripts will soon run."""
     room: Room = field(default_factory=lambda: Room(NO_BOUND))

@@ -50,6 +50,9 @@ class Folders:
     def let_go(self, place: Path) -> None:
         raise OSError("let go? never")
 
+    def held(self, place: Path, size: Size) -> int:
+        return size.bytes
+
     def remove(self, place: Path) -> None:
         assert self.gate.wait(10)
         if self.busy:
