@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ pytestmark = pytest.mark.anyio
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.durability.flow_life", "sqlalchemy.dialects.postgresql.psycopg"])
+ASKING = threading.Lock()
+"""A start looks how all other processes have ended; where two threads read that, one of them reads 255."""
 AT_ONCE = 3
 LIFE_S = 60
 
@@ -140,13 +144,15 @@ EACH_WRITE = [
 def lived(order: Order) -> int | None:
     """Live a life; how the process ended."""
     process = PROCESSES.Process(target=live, args=(order,))
-    process.start()
-    process.join(LIFE_S)
-    try:
-        assert process.exitcode is not None, "the life does not end"
-        return process.exitcode
-    finally:
-        process.kill()
+    with ASKING:
+        process.start()
+    wait([process.sentinel], LIFE_S)
+    with ASKING:
+        try:
+            assert process.exitcode is not None, "the life does not end"
+            return process.exitcode
+        finally:
+            process.kill()
 
 
 def ran(order: Order) -> Counter[str]:
