@@ -65,7 +65,7 @@ class LocalService:
 
     async def started(self, job_id: str) -> None:
         """Wait until the job's script runs."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await self.job(job_id)).get("sandbox") is None:
                 await asyncio.sleep(0.01)
 

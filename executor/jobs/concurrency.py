@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal, or_, select
+from sqlalchemy import Connection, and_, case, func, literal, or_, select, tuple_
 
 from executor.storage.tables import jobs
 
@@ -35,41 +35,50 @@ class Share:
         }
 
 
-def has_room(connection: Connection, share: Share, now: int) -> bool:
+def has_room(connection: Connection, workspace_id: str, share: Share, now: int) -> bool:
     """Whether another job of the key may start."""
+    taken = _taken(literal(workspace_id), literal(share.key), literal(share.window_s or 0), now)
+    return bool(connection.execute(select(taken)).scalar_one() < share.limit)
+
+
+def _taken(workspace_id: Any, key: Any, window: Any, now: Any) -> Any:
+    """How many started jobs of a key count: those that began in its window, or those that have not ended.
+
+    Keys are their workspace's, so that nobody holds up others by theirs. Each count reads as many entries of
+    `ix_jobs_key` as it counts, however many jobs of the key there have been: states are named for that.
+    """
     other = jobs.alias("other")
-    taken = connection.execute(
-        select(func.count())
-        .select_from(other)
-        .where(other.c.concurrency_key == share.key, other.c.started_at.is_not(None))
-        .where(_counts(other, literal(share.window_s or 0), now))
-    ).scalar_one()
-    return bool(taken < share.limit)
-
-
-def _counts(other: Any, window: Any, now: Any) -> Any:
-    """The condition that a started job counts: in a window, or as long as it has not ended."""
-    return case(
-        (window > 0, other.c.started_at > now - window * 1_000_000),
-        else_=other.c.state != "completed",
+    started = select(func.count()).where(other.c.workspace_id == workspace_id, other.c.concurrency_key == key)
+    begun = started.where(
+        other.c.state.in_(("queued", "running", "completed")),
+        other.c.started_at > now - window * 1_000_000,
     )
+    going = started.where(other.c.state.in_(("queued", "running")), other.c.started_at > 0)
+    return case((window > 0, begun.scalar_subquery()), else_=going.scalar_subquery())
 
 
-def may_start(now: Any) -> Any:
-    """The condition that a queued job is not held back by its key's limit at a time, which may be a parameter."""
-    other = jobs.alias("other")
-    counts = _counts(other, func.coalesce(jobs.c.concurrency_window_s, 0), now)
-    taken = (
-        select(func.count())
-        .select_from(other)
-        .where(other.c.concurrency_key == jobs.c.concurrency_key, other.c.started_at.is_not(None), counts)
-        .correlate(jobs)
-        .scalar_subquery()
+def may_start(workspace_id: Any, role: Any, now: Any) -> Any:
+    """The condition that a due job of the workspace and role is not held back by its key's limit.
+
+    All may be parameters. Which limits are reached is found out once for all jobs that wait.
+    """
+    window = func.coalesce(jobs.c.concurrency_window_s, 0)
+    limits = (
+        select(
+            jobs.c.concurrency_key.label("key"),
+            jobs.c.concurrency_limit.label("most"),
+            window.label("window_s"),
+        )
+        .where(jobs.c.workspace_id == workspace_id, held_back(role, now))
+        .distinct()
+        .cte("limits")
     )
+    taken = _taken(workspace_id, limits.c.key, limits.c.window_s, now)
+    reached = select(limits.c.key, limits.c.most, limits.c.window_s).where(taken >= limits.c.most)
     return or_(
         jobs.c.concurrency_key.is_(None),
         jobs.c.started_at.is_not(None),  # it goes on, it does not start
-        taken < jobs.c.concurrency_limit,
+        tuple_(jobs.c.concurrency_key, jobs.c.concurrency_limit, window).not_in(reached),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, literal_column, select, update
 
 from executor.jobs import store
 from executor.jobs.concurrency import held_back, may_start
@@ -18,13 +18,15 @@ LOOK_AGAIN_US = 250_000
 NOW: Any = bindparam("now", type_=BigInteger)
 QUEUED = and_(
     jobs.c.workspace_id == bindparam("of_workspace"),
-    jobs.c.state == "queued",
+    jobs.c.state == literal_column("'queued'"),  # no parameter: `ix_jobs_next` has these only
     jobs.c.role == bindparam("of_role"),
 )
 HELD = held_back(bindparam("of_role"), NOW)
 FIRST = (
     select(jobs.c.id)
-    .where(QUEUED, jobs.c.scheduled_for <= NOW, may_start(NOW))
+    .where(
+        QUEUED, jobs.c.scheduled_for <= NOW, may_start(bindparam("of_workspace"), bindparam("of_role"), NOW)
+    )
     .order_by(jobs.c.priority.desc(), jobs.c.scheduled_for, jobs.c.created_at)
     .limit(1)
     .scalar_subquery()

@@ -202,7 +202,7 @@ def write_and_add(
 
 def begin_limited(connection: Connection, run: Job, batch: Batch, share: Share, now: int) -> bool:
     """Store a batch in which an inner flow begins, if its key has room for it; else nothing of it."""
-    if not has_room(connection, share, now):
+    if not has_room(connection, run.workspace_id, share, now):
         return False
     write(connection, run, batch)
     return True

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
 KEY_BYTES = 32
@@ -119,11 +120,44 @@ jobs = Table(
 )
 # What waits, in the order it is taken.
 Index("ix_jobs_waiting", jobs.c.state, jobs.c.role, jobs.c.scheduled_for, jobs.c.created_at)
-# The next job of a workspace.
+# The next job of a workspace: the one that is to start, and when the first is due.
+Index(
+    "ix_jobs_next",
+    jobs.c.workspace_id,
+    jobs.c.role,
+    jobs.c.priority.desc(),
+    jobs.c.scheduled_for,
+    jobs.c.created_at,
+    sqlite_where=text("state = 'queued'"),
+    postgresql_where=text("state = 'queued'"),
+)
 Index("ix_jobs_turn", jobs.c.workspace_id, jobs.c.state, jobs.c.role, jobs.c.scheduled_for)
 # The jobs of a run; two walks of it can never make one twice.
 Index("ix_jobs_run", jobs.c.run_id, jobs.c.run_path, unique=True)
-Index("ix_jobs_concurrency", jobs.c.concurrency_key, jobs.c.started_at)
+# How many jobs of a key count.
+Index(
+    "ix_jobs_key",
+    jobs.c.workspace_id,
+    jobs.c.concurrency_key,
+    jobs.c.state,
+    jobs.c.started_at,
+    sqlite_where=jobs.c.concurrency_key.is_not(None),
+    postgresql_where=jobs.c.concurrency_key.is_not(None),
+)
+# Which keys jobs wait for.
+Index(
+    "ix_jobs_limited",
+    jobs.c.workspace_id,
+    jobs.c.state,
+    jobs.c.role,
+    jobs.c.concurrency_key,
+    jobs.c.started_at,
+    jobs.c.scheduled_for,
+    jobs.c.concurrency_limit,
+    jobs.c.concurrency_window_s,
+    sqlite_where=jobs.c.concurrency_key.is_not(None),
+    postgresql_where=jobs.c.concurrency_key.is_not(None),
+)
 # The children of a flow job.
 Index("ix_jobs_parent", jobs.c.parent_job, jobs.c.created_at)
 # Listings of a workspace, newest first.

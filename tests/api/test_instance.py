@@ -304,7 +304,7 @@ async def test_who_waits_for_an_engine_can_be_cancelled(
     engine.failures.append(EngineUnreachable("away"))
     async with local_service(tmp_path, engine) as service:
         job_id = await service.run({"result": 1})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not engine_waited_for(await service.job(job_id)):
                 await asyncio.sleep(0.01)
         await service.http.post(f"/api/w/main/jobs_u/queue/cancel/{job_id}", json={})

@@ -123,7 +123,7 @@ async def test_an_event_between_looking_and_resting_is_seen(
             {"modules": [script("slow", {"sleep": 6}, {"result": 0})]},
         ]
         run = await approvals.start({"id": "all", "value": {"type": "branchall", "branches": branches}})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(approvals.service.engine.started) < 3:
                 await asyncio.sleep(0.02)
         assert len(sent) == 1

@@ -91,11 +91,11 @@ async def test_news_between_looking_and_resting_is_not_lost() -> None:
     activity = Activity()
     looked = activity.news
     activity.news += 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await activity.rest(gate="job", since=looked)
     assert not activity.resting.is_set()
     resting = asyncio.create_task(activity.rest(gate="job", since=activity.news))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await activity.resting.wait()
     (rest,) = activity.rests
     activity.wake(rest)

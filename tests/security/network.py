@@ -29,7 +29,7 @@ def connect(host, port):
         with socket.create_connection((host, port), timeout=5) as connection:
             said = connection.recv(100).decode()
     except OSError as error:
-        assert time.monotonic() - began < 1, f"{host} {port} took too long: {error!r}"
+        assert time.monotonic() - began < 4, f"{host} {port} took too long: {error!r}"
         said = "errno %d" % error.errno
     return said
 

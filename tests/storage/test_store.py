@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, create_engine, insert, select
+from sqlalchemy import Connection, Engine, create_engine, select
 from sqlalchemy.pool import StaticPool
 
 from executor.errors import Conflict, TooManyJobs
@@ -20,31 +19,12 @@ from executor.jobs.ending import after, canceled, ending
 from executor.jobs.job import Job, OutputKind, Status, leased
 from executor.jobs.leases import Completion, LeaseLost, ReturnToQueue, give_up
 from executor.script import Isolation, Returned
-from executor.storage.database import migrate
-from executor.storage.engines import connect
-from executor.storage.tables import job_args, job_results, jobs, metadata, workspaces
+from executor.storage.tables import job_args, job_results, jobs, metadata
 from tests.storage.rows import new_job
 
 MANY = 1000
 PLACE = Isolation("fake", "image", "runc", "none", "1:1", (), True, 64, 0.5, 8, "c")
 DONE = ending(Returned(b'{"wm_labels": ["a"]}'), 1)
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    made = connect(url, writes=True)
-    migrate(made)
-    with made.begin() as connection:
-        for name in ("main", "other"):
-            connection.execute(insert(workspaces).values(id=name, name=name, policy="{}", created_at=0))
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def db(engine: Engine) -> Iterator[Connection]:
-    with engine.begin() as connection:
-        yield connection
 
 
 def queued(db: Connection, job_id: str = "j", **given: object) -> str:

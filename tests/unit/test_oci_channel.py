@@ -47,7 +47,7 @@ async def test_the_end_of_the_stream_is_seen(other: Other) -> None:
     waiting = asyncio.create_task(channel.receive())
     await asyncio.sleep(0.01)
     other.close(other.stdout)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await waiting == b""
     assert await channel.receive() == b""
     channel.close()

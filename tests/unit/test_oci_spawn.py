@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox.oci.spawn import Runtime, Sealed, Spawner
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 PROGRAM = str(Path("/bin/sleep").resolve())
@@ -26,6 +27,7 @@ async def running_from(spawner: Spawner) -> tuple[str, bytes]:
     called = await spawner.call(Runtime("sleep", PROGRAM), ["60"], (0, 1, 2))
     process = Path(f"/proc/{called._process.pid}")
     try:
+        await until(lambda: (process / "cmdline").read_bytes() != b"")  # for a moment of execve it has none
         return os.readlink(process / "exe"), (process / "cmdline").read_bytes()
     finally:
         called.kill()

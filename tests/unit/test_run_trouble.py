@@ -36,7 +36,7 @@ async def run(
     script = Script("bash", json.dumps(steps))
     chosen: Limits = replace(LIMITS, **limits)
     order = Order("c1", scan().by_name["bash"], script, chosen, cancellation or Cancellation(0.05))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         outcome = await sandbox.run(order)
     assert isinstance(outcome, Failed), outcome
     return outcome
