@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,9 +16,9 @@ from pydantic import BaseModel, Field
 from executor.api.context import Context, Ctx, InWorkspace
 from executor.api.models import job_members
 from executor.errors import BadInput
-from executor.jobs import filters, store
+from executor.jobs import filters, lists
 from executor.jobs.job import Job, as_us
-from executor.script import compact_json
+from executor.script import compact_json, is_light
 
 router = APIRouter()
 
@@ -25,6 +27,10 @@ PER_PAGE_MAX = 1000
 PAGE_MAX = 1_000_000
 SCAN_MAX = 10_000
 """Jobs looked into for an `args` or `result` filter, which no index can answer."""
+BODIES_MAX = 200
+"""Of how many jobs the contents are read at once."""
+Pages = Callable[[int, int], Awaitable[list[Job]]]
+"""Jobs of a list, from the one of a number on, so many."""
 
 
 class Listing(BaseModel):
@@ -86,33 +92,36 @@ async def count_queue(workspace: InWorkspace, ctx: Ctx) -> dict[str, int]:
 
 
 async def _list(ctx: Context, workspace_id: str, asked: Listing, completed: bool | None) -> Response:
-    given: dict[str, Any] = {"completed": completed}
-    for name, value in asked.model_dump(include=set(filters.FILTERS)).items():
-        given[name] = _as_stored(name, value)
-    where = filters.conditions(workspace_id, given)
+    given = asked.model_dump(include=set(filters.FILTERS))
+    where = filters.conditions(workspace_id, {name: _as_stored(name, given[name]) for name in given})
+    if completed is None and (asked.running or asked.suspended):
+        completed = False  # it follows, and that there are few of them is to be known
+    pages = partial(ctx.desk.listed, where, completed, asked.order_desc)
     first = (asked.page - 1) * asked.per_page
     if asked.args is None and asked.result is None:
-        found = await ctx.desk.listed(where, asked.order_desc, first, asked.per_page)
+        found = await pages(first, asked.per_page)
     else:
-        found = await _containing(ctx, where, asked, first)
+        found = await _containing(ctx, pages, asked, first)
     return Response(
         compact_json([job_members(job, with_code=False) for job in found]), media_type="application/json"
     )
 
 
-async def _containing(ctx: Context, where: list[Any], asked: Listing, first: int) -> list[Job]:
+async def _containing(ctx: Context, pages: Pages, asked: Listing, first: int) -> list[Job]:
     """Jobs whose arguments and result contain what is asked for; looks into SCAN_MAX jobs at most."""
     args, result = _subset("args", asked.args), _subset("result", asked.result)
     hits: list[Job] = []
     for offset in range(0, SCAN_MAX, PER_PAGE_MAX):
-        batch = await ctx.desk.listed(where, asked.order_desc, offset, PER_PAGE_MAX)
-        for job in batch:
-            if await _contains(ctx, store.args, job, args) and await _contains(
-                ctx, store.result, job, result
-            ):
-                hits.append(job)
-                if len(hits) == first + asked.per_page:
-                    return hits[first:]
+        batch = rest = await pages(offset, PER_PAGE_MAX)
+        while rest:
+            ids = [job.id for job in rest[:BODIES_MAX]]
+            read = partial(lists.bodies, job_ids=ids, args=bool(args), result=bool(result))
+            bodies = await ctx.desk.database.read(read)
+            found = await asyncio.to_thread(_which_hold, bodies, args, result)
+            hits += [rest[index] for index in found]
+            if len(hits) >= first + asked.per_page:
+                return hits[first : first + asked.per_page]
+            rest = rest[len(bodies) :]
         if len(batch) < PER_PAGE_MAX:
             break
     return hits[first:]
@@ -126,17 +135,21 @@ def _subset(name: str, text: str | None) -> list[Any]:
         raise BadInput(f"{name}: not JSON", field=name, remedy='write for example {"name":"x"}') from None
 
 
-async def _contains(ctx: Context, read: Any, job: Job, subset: list[Any]) -> bool:
+def _which_hold(
+    bodies: list[tuple[bytes | None, bytes | None]], args: list[Any], result: list[Any]
+) -> list[int]:
+    """Which of the jobs with these arguments and results are asked for; off the event loop, as they may be large."""
+    return [n for n, (given, gave) in enumerate(bodies) if _holds(given, args) and _holds(gave, result)]
+
+
+def _holds(body: bytes | None, subset: list[Any]) -> bool:
+    """Whether a stored JSON text contains the one in the list; what is too large to be decoded contains nothing."""
     if not subset:
         return True
-    body = await ctx.desk.database.read(read, job.id)
-    return body is not None and await asyncio.to_thread(_holds, body, subset[0])
-
-
-def _holds(body: bytes, subset: Any) -> bool:
-    """Whether a stored JSON text contains it; off the event loop, as both may be large."""
+    if body is None or not is_light(body):
+        return False
     try:
-        return filters.contains(json.loads(body), subset)
+        return filters.contains(json.loads(body), subset[0])
     except (ValueError, RecursionError):
         return False
 

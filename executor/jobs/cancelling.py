@@ -90,7 +90,7 @@ def unfinished(connection: Connection, workspace_id: str, job_id: str) -> list[U
 
 def _at_path(connection: Connection, workspace_id: str, path: str) -> list[Job]:
     here = jobs.c.workspace_id == workspace_id, jobs.c.path == path
-    return store.matching(connection, *here, jobs.c.state != "completed", store.ENTERED)
+    return store.matching(connection, *here, jobs.c.state.in_(("queued", "running")), store.ENTERED)
 
 
 def _end_all(

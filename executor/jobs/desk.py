@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from executor import telemetry
 from executor.errors import NotFound, TooManyJobs, Unavailable
-from executor.jobs import events, gates, runs, store
+from executor.jobs import events, gates, lists, runs, store
 from executor.jobs.ending import canceled
 from executor.jobs.job import Job, NewJob, OutputKind, leased, now_us
 from executor.jobs.live import LiveJob
@@ -319,13 +319,12 @@ class Desk:
         """How many jobs of the workspace wait, and how many run."""
         return await self.database.read(store.counts, workspace_id)
 
-    async def listed(self, where: list[Any], newest_first: bool, offset: int, limit: int) -> list[Job]:
-        """Jobs that meet all conditions."""
-
-        def act(connection: Connection) -> list[Job]:
-            return store.listed(connection, where, newest_first=newest_first, offset=offset, limit=limit)
-
-        return await self.database.read(act)
+    async def listed(
+        self, where: list[Any], completed: bool | None, newest_first: bool, offset: int, limit: int
+    ) -> list[Job]:
+        """Jobs that meet all conditions; `completed` is one more, None for any."""
+        act = partial(lists.listed, where=where, completed=completed, newest_first=newest_first)
+        return await self.database.read(partial(act, offset=offset, limit=limit))
 
     async def scrub(self, workspace_id: str, job_id: str) -> bool:
         """Forget a completed job's values; False if it is not completed."""

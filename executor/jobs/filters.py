@@ -24,7 +24,6 @@ _BEGUN = or_(jobs.c.state == "running", and_(jobs.c.state == "queued", jobs.c.st
 _GOOD = jobs.c.status.in_([status.value for status in Status if status.is_success])
 
 FILTERS: Mapping[str, Callable[[Any], Condition]] = {
-    "completed": lambda wanted: _is(jobs.c.state == "completed", wanted),
     "running": lambda wanted: _is(_BEGUN, wanted),
     "success": lambda wanted: and_(jobs.c.status.is_not(None), _is(_GOOD, wanted)),
     "is_skipped": lambda wanted: _is(func.coalesce(jobs.c.status, "") == Status.SKIPPED.value, wanted),

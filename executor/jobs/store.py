@@ -11,7 +11,20 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from executor.errors import Conflict, TooManyJobs
 from executor.jobs.ending import Ending
@@ -242,9 +255,13 @@ def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
     return matching(connection, jobs.c.state == "running", jobs.c.worker_id.not_in(living))
 
 
+FEW_BY_TIME = jobs.c.created_at + literal_column("0")
+"""Jobs' age, for few of all jobs: that they are few is to lead to them, and not an index of all jobs by age."""
+
+
 def matching(connection: Connection, *where: Any) -> list[Job]:
-    """Jobs that meet all conditions, those created first before the others."""
-    rows = connection.execute(select(jobs).where(*where).order_by(jobs.c.created_at, jobs.c.id))
+    """The few jobs that meet all conditions, those created first before the others."""
+    rows = connection.execute(select(jobs).where(*where).order_by(FEW_BY_TIME, jobs.c.id))
     return [job_of(row) for row in rows]
 
 
@@ -367,22 +384,6 @@ def _leave_to_an_heir(connection: Connection, job_id: str) -> None:
         update(job_results).where(job_results.c.job_id == heir).values(body=body, same_as=None)
     )
     connection.execute(update(job_results).where(others).values(same_as=heir))
-
-
-def listed(
-    connection: Connection, where: list[Any], *, newest_first: bool, offset: int, limit: int
-) -> list[Job]:
-    """Jobs that meet all conditions, running ones first, then by the time they were created."""
-    created = jobs.c.created_at.desc() if newest_first else jobs.c.created_at.asc()
-    is_running = jobs.c.state != "running"  # False sorts first
-    rows = connection.execute(
-        select(jobs)
-        .where(and_(True, *where))
-        .order_by(is_running, created, jobs.c.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return [job_of(row) for row in rows]
 
 
 def counts(connection: Connection, workspace_id: str) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from executor.jobs import queue, store
 from executor.jobs.concurrency import Share, has_room
 from executor.storage.tables import jobs
 from tests.storage.rows import new_job
+from tests.storage.steps import steps
 
 MANY = 100_000
 SECOND = 1_000_000
@@ -91,23 +91,6 @@ def test_a_higher_priority_goes_first_then_who_has_waited_longest(db: Connection
     queued(db, "later", None, scheduled_for=99, priority=9)
     assert [claimed(db) for _ in range(4)] == ["urgent", "old", "young", None]
     assert queue.next_due(db, 10, "main") == 99
-
-
-def steps(db: Connection, act: Callable[[], object]) -> int:
-    """What SQLite does for `act`, in hundreds of its instructions."""
-    count = 0
-
-    def more() -> None:
-        nonlocal count
-        count += 1
-
-    driver: Any = db.connection.driver_connection
-    driver.set_progress_handler(more, 100)
-    try:
-        act()
-    finally:
-        driver.set_progress_handler(None, 0)
-    return count
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

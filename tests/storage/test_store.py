@@ -347,20 +347,3 @@ def test_output_from_any_offset_is_the_rest_of_the_text(pieces: list[str], offse
         whole = "".join(pieces)
         assert store.output(db, "j", "log", offset) == (whole[offset:], len(whole))
     memory.dispose()
-
-
-def test_lists_show_running_jobs_first_then_by_age(db: Connection) -> None:
-    """Newest or oldest first, page by page."""
-    for number in range(5):
-        queued(db, f"j{number}", created_at=number, scheduled_for=number)
-    store.finish(db, claimed(db), DONE, 200)
-    claimed(db)
-
-    def page(newest_first: bool, offset: int, limit: int) -> list[str]:
-        found = store.listed(db, [], newest_first=newest_first, offset=offset, limit=limit)
-        return [job.id for job in found]
-
-    assert page(True, 0, 9) == ["j1", "j4", "j3", "j2", "j0"]
-    assert page(False, 0, 9) == ["j1", "j0", "j2", "j3", "j4"]
-    assert page(True, 1, 2) == ["j4", "j3"]
-    assert page(True, 5, 2) == []
