@@ -42,6 +42,7 @@ from executor.script import Script, resolve_limits
 from executor.settings import MIB, Settings
 from executor.storage.database import Database
 from executor.walker import Walker
+from executor.walker.keys import KeyQueues
 from executor.walker.room import Room
 from executor.walker.world import Surroundings
 from executor.worker import Worker
@@ -221,6 +222,7 @@ class Service:
             await stack.enter_async_context(Expressions()),
             workspaces.bounds,
             limits,
+            KeyQueues(desk.database),
             shares.close,
             shares.rest,
             worker.expect,

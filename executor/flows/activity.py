@@ -46,6 +46,7 @@ class Activity:
         self.news = 0
         """How often the walk was told that events may have arrived."""
         self._active = 1
+        self._aside = 0
 
     async def rest(self, until: int | None = None, gate: str | None = None, since: int | None = None) -> None:
         """Rest until `wake`; the walk may be given up meanwhile.
@@ -61,6 +62,20 @@ class Activity:
             one_more()
         self.left()
         await rest.over.wait()
+
+    async def aside(self, waited_for: Awaitable[T]) -> T:
+        """Wait for something of this process; the walk is not given up.
+
+        Another task begins meanwhile, but for so many only: unlike those that rest, all these stay in memory.
+        """
+        self._aside += 1
+        try:
+            if self._aside <= AT_ONCE_MAX:
+                for one_more in MORE.get():
+                    one_more()
+            return await waited_for
+        finally:
+            self._aside -= 1
 
     def wake(self, rest: Rest) -> None:
         """End a rest."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal, or_, select, tuple_
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, or_, select, tuple_
 
 from executor.storage.tables import jobs
 
@@ -35,10 +35,10 @@ class Share:
         }
 
 
-def has_room(connection: Connection, workspace_id: str, share: Share, now: int) -> bool:
-    """Whether another job of the key may start."""
-    taken = _taken(literal(workspace_id), literal(share.key), literal(share.window_s or 0), now)
-    return bool(connection.execute(select(taken)).scalar_one() < share.limit)
+def room_under(connection: Connection, workspace_id: str, share: Share, now: int) -> int:
+    """How many more jobs of the key may start; negative where others have allowed themselves more."""
+    values = {"workspace": workspace_id, "key": share.key, "window": share.window_s or 0, "now": now}
+    return share.limit - int(connection.execute(TAKEN, values).scalar_one())
 
 
 def _taken(workspace_id: Any, key: Any, window: Any, now: Any) -> Any:
@@ -55,6 +55,16 @@ def _taken(workspace_id: Any, key: Any, window: Any, now: Any) -> Any:
     )
     going = started.where(other.c.state.in_(("queued", "running")), other.c.started_at > 0)
     return case((window > 0, begun.scalar_subquery()), else_=going.scalar_subquery())
+
+
+TAKEN = select(
+    _taken(
+        bindparam("workspace"),
+        bindparam("key"),
+        bindparam("window", type_=BigInteger),
+        bindparam("now", type_=BigInteger),
+    )
+)
 
 
 def may_start(workspace_id: Any, role: Any, now: Any) -> Any:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, 
 
 from executor.jobs import cache, events, store
 from executor.jobs.cache import Kept
-from executor.jobs.concurrency import Share, has_room
+from executor.jobs.concurrency import Share, room_under
 from executor.jobs.ending import Ending
 from executor.jobs.forgetting import forget
 from executor.jobs.job import Job, NewJob, Role, Status, leased
@@ -202,7 +202,7 @@ def write_and_add(
 
 def begin_limited(connection: Connection, run: Job, batch: Batch, share: Share, now: int) -> bool:
     """Store a batch in which an inner flow begins, if its key has room for it; else nothing of it."""
-    if not has_room(connection, run.workspace_id, share, now):
+    if room_under(connection, run.workspace_id, share, now) <= 0:
         return False
     write(connection, run, batch)
     return True

@@ -26,7 +26,8 @@ from executor.flows.status import FlowStatus
 from executor.flows.values import Args, End, Value
 from executor.flows.walk import ignored
 from executor.flows.world import Event, Place, ScriptCall, StoredFlow, StoredScript
-from executor.jobs import cache, events, queue, runs, store
+from executor.jobs import cache, events, runs, store
+from executor.jobs.concurrency import Share
 from executor.jobs.desk import Desk, Early
 from executor.jobs.environment import iso
 from executor.jobs.job import Job, Status, now_us
@@ -35,6 +36,7 @@ from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
+from executor.walker.keys import KeyQueues
 from executor.walker.parts import Parts
 from executor.walker.room import Room
 from executor.walker.secrets import RunSecrets
@@ -57,6 +59,7 @@ class Surroundings:
     bounds: Callable[[str], LimitBounds]
     """A workspace's limits."""
     limits: FlowLimits
+    keys: KeyQueues
     run_ended: Callable[[str], None] = lambda _: None
     """Told of each run that has ended: nobody needs its shared directory any more."""
     run_rests: Callable[[str], None] = lambda _: None
@@ -244,18 +247,30 @@ class RunWorld:
             return known.id
         self._around.room.add(self.run.id)
         share = share_of(self.run, stored.flow, place.job_path, args)
-        log = ignored(stored.flow)
+        if share is not None:
+            return await self._begin_limited(place, stored, args, share)
+        return self._begin_inner(self.gathered.batch, place, stored, args, {})
+
+    def _begin_inner(
+        self, batch: Batch, place: Place, stored: StoredFlow, args: Args, more: dict[str, Any]
+    ) -> str:
+        row = self.parts.row(place, "flow") | {"content": stored.text} | more
+        return self.parts.begin(batch, row, args, ignored(stored.flow))
+
+    async def _begin_limited(self, place: Place, stored: StoredFlow, args: Args, share: Share) -> str:
+        """Begin an inner flow as soon as its key has room for it."""
+        workspace_id, queues = self.run.workspace_id, self._around.keys
+        again = False
         while True:
-            row = self.parts.row(place, "flow") | {"content": stored.text}
-            if share is None:
-                return self.parts.begin(self.gathered.batch, row, args, log)
-            alone = Batch()
-            job_id = self.parts.begin(alone, row | share.columns, args, log)
-            await self.store()  # in the order in which things happened
-            begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
-            if await insist(partial(self._desk.database.write, begin)):
-                return job_id
-            await self.activity.rest(until=now_us() + queue.LOOK_AGAIN_US)
+            if again or not queues.is_waited_for(workspace_id, share):
+                alone = Batch()
+                job_id = self._begin_inner(alone, place, stored, args, share.columns)
+                await self.store()  # in the order in which things happened
+                begin = partial(runs.begin_limited, run=self.run, batch=alone, share=share, now=now_us())
+                if await insist(partial(self._desk.database.write_in_turn, workspace_id, begin)):
+                    return job_id
+            await self.activity.aside(queues.wait(workspace_id, share, again=again))
+            again = True
 
     async def end_flow(self, job: str, end: End, status: FlowStatus) -> None:
         """A flow job has ended so."""

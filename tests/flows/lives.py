@@ -26,6 +26,7 @@ from executor.script import compact_json, resolve_limits
 from executor.settings import LimitBounds, Settings
 from executor.storage.database import Database, migrate
 from executor.walker import Walker
+from executor.walker.keys import KeyQueues
 from executor.walker.room import Room
 from executor.walker.world import Surroundings
 from executor.wiring import requeue_orphans
@@ -116,7 +117,15 @@ class Lives:
         library = await Library.open(database, Settings(data_dir=self.folder))
         worker = self._worker(desk, workspaces, library)
         await database.write(requeue_orphans, worker.worker_id)
-        around = Surroundings(desk, library, self._expressions, workspaces.bounds, LIMITS, room=self.room)
+        around = Surroundings(
+            desk,
+            library,
+            self._expressions,
+            workspaces.bounds,
+            LIMITS,
+            KeyQueues(desk.database),
+            room=self.room,
+        )
         walker = Walker(worker.worker_id, around)
         desk.starter, desk.walks = worker, walker
         working = [asyncio.create_task(worker.work()), asyncio.create_task(walker.work())]

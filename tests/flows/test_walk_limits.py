@@ -237,6 +237,26 @@ async def test_a_walk_of_many_branches_begins_so_many_at_once() -> None:
     assert most == AT_ONCE_MAX
 
 
+async def test_those_that_wait_aside_make_room_for_so_many_more() -> None:
+    """They stay in memory; those that rest make room for all."""
+    activity, begun, gate = Activity(), 0, asyncio.Event()
+
+    async def act() -> int:
+        nonlocal begun
+        begun += 1
+        await activity.aside(gate.wait())
+        return begun
+
+    together = asyncio.create_task(activity.together([act] * 5 * AT_ONCE_MAX))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert begun == 2 * AT_ONCE_MAX
+    assert not activity.resting.is_set()
+    gate.set()
+    await together
+    assert begun == 5 * AT_ONCE_MAX
+
+
 MANY = "Array(900000).fill([])"
 
 

@@ -70,6 +70,29 @@ def test_a_flood_of_flows_is_not_the_other_one_s_trouble(service: RealService) -
     assert median(beside) <= 3 * alone + SLOT_S, f"{sorted(beside)} s beside a flood, {alone} s alone"
 
 
+@pytest.mark.timeout(240)
+def test_a_crowd_that_waits_for_its_key_is_not_the_other_one_s_trouble(service: RealService) -> None:
+    """Inner flows of which one may run at once, and that one waits for an approval."""
+    hellos(service)
+    alone = median(hellos(service))
+    gate = {"id": "g", "value": {"type": "identity"}, "suspend": {"required_events": 1, "timeout": 600}}
+    inner = {"modules": [gate, {"id": "e", "value": {"type": "identity"}}], "concurrent_limit": 1}
+    stored = {"path": "f/flood/inner", "summary": "", "value": inner}
+    assert service.http.post("/api/w/red/flows/create", json=stored).status_code == 201
+    step = {"type": "flow", "path": "f/flood/inner", "input_transforms": {}}
+    loop = {
+        "type": "forloopflow",
+        "parallel": True,
+        "iterator": {"type": "javascript", "expr": "Array(20000)"},
+        "modules": [{"id": "i", "value": step}],
+    }
+    flows = {"value": {"modules": [{"id": "l", "value": loop}]}}
+    runs = [service.http.post("/api/w/red/jobs/run/preview_flow", json=flows).text for _ in range(20)]
+    beside = [hellos(service) for _ in range(2)][-1]
+    assert service.http.get(f"/api/w/red/jobs_u/get/{runs[-1]}").json()["running"], "this shows nothing"
+    assert median(beside) <= 3 * alone + SLOT_S, f"{sorted(beside)} s beside a crowd, {alone} s alone"
+
+
 def hellos(service: RealService) -> list[float]:
     """How long the other workspace's hello takes, seconds, one after another."""
     took = []

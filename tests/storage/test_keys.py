@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from executor.jobs import queue, store
-from executor.jobs.concurrency import Share, has_room
+from executor.jobs.concurrency import Share, room_under
 from executor.storage.tables import jobs
 from tests.storage.rows import new_job
 from tests.storage.steps import steps
@@ -47,11 +47,11 @@ def test_a_workspace_cannot_hold_up_another_by_its_key(db: Connection) -> None:
     queued(db, "there", workspace_id="other")
     assert [claimed(db), claimed(db, workspace="other")] == ["here", "there"]
     share = Share("k", 2, None)
-    assert has_room(db, "main", share, 10)
+    assert room_under(db, "main", share, 10) == 1
     queued(db, "second", limit=2)
     assert claimed(db) == "second"
-    assert not has_room(db, "main", share, 10)
-    assert has_room(db, "other", share, 10)
+    assert room_under(db, "main", share, 10) == 0
+    assert room_under(db, "other", share, 10) == 1
 
 
 def test_each_job_has_its_own_limit_of_a_key(db: Connection) -> None:
