@@ -25,6 +25,7 @@ from executor.containers import Parts, docker_parts, make_sandbox, make_shared, 
 from executor.errors import ExecutorError
 from executor.flows.document import FlowLimits
 from executor.flows.expressions.pool import Expressions
+from executor.garbage import collect_seldom
 from executor.jobs import runs, store
 from executor.jobs.desk import Desk
 from executor.jobs.job import Job, now_us
@@ -155,6 +156,7 @@ class Service:
                     )
                 ),
                 asyncio.create_task(warm(sandbox, self.runtimes, workspaces)),
+                asyncio.create_task(collect_seldom()),
             ]
             stack.push_async_callback(shared.settle, SETTLE_S)
             if slots is not None:
