@@ -9,6 +9,9 @@ from functools import partial
 import pytest
 
 from tests.databases import fresh
+from tests.mounted import nothing_stays_mounted
+
+__all__ = ["nothing_stays_mounted"]
 
 Fresh = Callable[[], AbstractContextManager[str | None]]
 

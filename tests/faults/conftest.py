@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.service import RealService
+from tests.mounted import nothing_stays_mounted
+
+__all__ = ["nothing_stays_mounted"]
 
 
 @pytest.fixture
