@@ -28,6 +28,7 @@ from executor.flows.document import Flow
 from executor.flows.schema import apply_schema
 from executor.jobs import store
 from executor.jobs.cache import script_key
+from executor.jobs.concurrency import Share
 from executor.jobs.job import NewJob, new_id, now_us
 from executor.script import Limits, check_limit, compact_json, resolve_limits
 from executor.workspace.flows import StoredFlow
@@ -179,6 +180,15 @@ def _new_job(asked: Call, sent: Sent, script: ScriptVersion) -> NewJob:
     query = asked.query
     runtime = runtime_of(script.language, asked.ctx)
     args = _checked(asked, script.schema, sent.args)
+    share = Share.of(
+        script.concurrent_limit,
+        script.concurrency_window_s,
+        script.concurrency_key,
+        workspace_id=asked.workspace.id,
+        kind="script",
+        path=script.path,
+        args=args,
+    )
     return NewJob(
         **_common(asked, sent),
         kind="script",
@@ -193,6 +203,7 @@ def _new_job(asked: Call, sent: Sent, script: ScriptVersion) -> NewJob:
         priority=script.priority or 0,
         cache_key=_cache_key(script, args) if script.cache_ttl_s else None,
         cache_ttl_s=int(script.cache_ttl_s) if script.cache_ttl_s else None,
+        **({} if share is None else share.columns),
     )
 
 

@@ -13,7 +13,7 @@ from executor.errors import BadInput
 from executor.flows.document import Flow
 from executor.flows.walk import first_status, ignored
 from executor.jobs.cache import flow_key
-from executor.jobs.concurrency import key_of
+from executor.jobs.concurrency import Share
 from executor.jobs.job import as_us
 from executor.script import check_limit, compact_json
 
@@ -51,13 +51,16 @@ def fields_of_run(
 
 
 def _concurrency(flow: Flow, workspace_id: str, path: str | None, args: dict[str, Any]) -> dict[str, Any]:
-    if flow.concurrent_limit is None:
-        return {}
-    return {
-        "concurrency_key": key_of(flow.concurrency_key, workspace_id, "flow", path, args),
-        "concurrency_limit": flow.concurrent_limit,
-        "concurrency_window_s": int(flow.concurrency_time_window_s) or None,
-    }
+    share = Share.of(
+        flow.concurrent_limit,
+        flow.concurrency_time_window_s,
+        flow.concurrency_key,
+        workspace_id=workspace_id,
+        kind="flow",
+        path=path,
+        args=args,
+    )
+    return {} if share is None else share.columns
 
 
 def request_hash(said: Mapping[str, Any], query: RunQuery) -> str:

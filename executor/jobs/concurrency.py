@@ -7,6 +7,7 @@ a flow run that waits for an approval too.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,23 @@ class Share:
     key: str
     limit: int
     window_s: int | None
+
+    @classmethod
+    def of(
+        cls,
+        limit: int | None,
+        window_s: float | None,
+        asked: str | None,
+        *,
+        workspace_id: str,
+        kind: str,
+        path: str | None,
+        args: Mapping[str, Any],
+    ) -> Share | None:
+        """What a script or flow (the `kind`) says of itself, for a job with these arguments; None without limit."""
+        if limit is None:
+            return None
+        return cls(key_of(asked, workspace_id, kind, path, args), limit, int(window_s or 0) or None)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -103,7 +121,7 @@ def held_back(role: Any, now: Any) -> Any:
     )
 
 
-def key_of(asked: str | None, workspace_id: str, kind: str, path: str | None, args: dict[str, Any]) -> str:
+def key_of(asked: str | None, workspace_id: str, kind: str, path: str | None, args: Mapping[str, Any]) -> str:
     """The key that a job counts under: the one asked for, filled in, or one of its own path.
 
     `$workspace` and `$args[a.b]` stand for the workspace and for an argument; one that is missing is empty.
@@ -114,7 +132,7 @@ def key_of(asked: str | None, workspace_id: str, kind: str, path: str | None, ar
             return workspace_id
         value: Any = args
         for name in match.group(1).split("."):
-            value = value.get(name) if isinstance(value, dict) else None
+            value = value.get(name) if isinstance(value, Mapping) else None
         return "" if value is None else str(value)
 
     if asked is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from executor.flows.document import Flow
 from executor.flows.values import Args
 from executor.flows.world import ScriptCall
 from executor.jobs.cache import script_key
-from executor.jobs.concurrency import Share, key_of
+from executor.jobs.concurrency import Share
 from executor.jobs.job import Job, NewJob, new_id
 from executor.script import Limits, resolve_limits
 from executor.settings import LimitBounds
@@ -78,17 +79,16 @@ def _concurrency(run: Job, call: ScriptCall) -> dict[str, Any]:
     if asked is None:
         return {}
     args = decoded(call.args) if asked.key else {}
-    key = key_of(asked.key, run.workspace_id, "script", call.place.job_path, args)
-    return Share(key, asked.limit, int(asked.window_s) or None).columns
+    here = partial(Share.of, workspace_id=run.workspace_id, kind="script", path=call.place.job_path)
+    share = here(asked.limit, asked.window_s, asked.key, args=args)
+    return {} if share is None else share.columns
 
 
 def share_of(run: Job, flow: Flow, path: str | None, args: Args) -> Share | None:
     """What an inner flow has to share with other runs of it; None if it is not limited."""
-    if flow.concurrent_limit is None:
-        return None
-    named = decoded(args) if flow.concurrency_key else {}
-    key = key_of(flow.concurrency_key, run.workspace_id, "flow", path, named)
-    return Share(key, flow.concurrent_limit, int(flow.concurrency_time_window_s) or None)
+    named = decoded(args) if flow.concurrent_limit is not None and flow.concurrency_key else {}
+    here = partial(Share.of, workspace_id=run.workspace_id, kind="flow", path=path, args=named)
+    return here(flow.concurrent_limit, flow.concurrency_time_window_s, flow.concurrency_key)
 
 
 def decoded(args: Args) -> dict[str, Any]:

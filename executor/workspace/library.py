@@ -51,6 +51,9 @@ class StoredScript:
     priority: int | None = None
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
+    concurrent_limit: int | None = None
+    concurrency_window_s: float | None = None
+    concurrency_key: str | None = None
 
 
 class Library:

@@ -14,6 +14,8 @@ from executor.storage.tables import scripts
 from executor.workspace.paths import check_path
 
 HASH_DIGITS = 16
+LATER = ("concurrent_limit", "concurrency_window_s", "concurrency_key")
+"""What versions could not say at first: one that does not say it keeps the name that it had."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class NewScript:
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
     parent_hash: str | None = None
+    concurrent_limit: int | None = None
+    concurrency_window_s: float | None = None
+    concurrency_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class ScriptVersion(NewScript):
 
 def hash_of(new: NewScript) -> str:
     """A version's name: the same for the same script after the same predecessor, wherever it is stored."""
-    return hashlib.sha256(compact_json(asdict(new))).hexdigest()[:HASH_DIGITS]
+    said = {name: value for name, value in asdict(new).items() if value is not None or name not in LATER}
+    return hashlib.sha256(compact_json(said)).hexdigest()[:HASH_DIGITS]
 
 
 def create(connection: Connection, workspace_id: str, new: NewScript, by: str, now: int) -> str:

@@ -49,6 +49,9 @@ async def test_a_script_is_read_as_it_was_stored(service: LocalService) -> None:
         priority=7,
         cache_ttl=60,
         timeout=12.5,
+        concurrent_limit=3,
+        concurrency_time_window_s=60,
+        concurrency_key="$workspace/heavy",
         is_template=False,
         kind="script",
     )

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.flows.running import Flows, const, forloop, ident, inner, script
+from tests.flows.running import Flows, const, forloop, ident, inner, script, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +76,20 @@ async def test_steps_share_a_key_across_a_parallel_loop(flows: Flows) -> None:
     assert job["result"] == [1, 1, 1]
     mine = {made["id"] for made in await flows.jobs(job) if made["flow_step_id"] == "limited"}
     assert await at_once(flows, lambda made: made["id"] in mine) == 1
+
+
+async def test_a_stored_script_s_jobs_and_steps_count_together(flows: Flows) -> None:
+    """Of one script at most so many at once, under its own path, or a key that its arguments fill in."""
+    path, keyed = name(), name()
+    await flows.store_script(path, *SLOW, concurrent_limit=1)
+    await flows.store_script(keyed, *SLOW, concurrent_limit=1, concurrency_key=f"{keyed}/$args[who]")
+    run = await flows.start(forloop("l", [1, 2], stored("s", path), parallel=True))
+    own = [await flows.post(f"jobs/run/p/{path}") for _ in range(2)]
+    others = [await flows.post(f"jobs/run/p/{keyed}", who=who) for who in "aab"]
+    for job_id in (run, *own, *others):
+        assert (await flows.service.ended(job_id))["success"]
+    assert await at_once(flows, lambda job: job["script_path"] == path and job["id"] != run) == 1
+    assert await at_once(flows, lambda job: job["script_path"] == keyed) == 2
 
 
 async def test_inner_flows_count_as_runs_do(flows: Flows) -> None:

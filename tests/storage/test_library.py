@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from executor.settings import Settings
 from executor.storage.database import Database
 from executor.storage.tables import scripts, variables, workspaces
 from executor.workspace.library import Library, NotStored
-from executor.workspace.scripts import NewScript
+from executor.workspace.scripts import NewScript, hash_of
 from executor.workspace.variables import Variable
 
 pytestmark = pytest.mark.anyio
@@ -121,3 +122,10 @@ async def test_of_many_who_replace_a_version_one_does(settings: Settings, databa
         indexes = {index["name"]: index for index in inspect(connection).get_indexes("scripts")}
         assert indexes["ix_scripts_current"]["unique"]
         assert len(connection.execute(select(scripts)).all()) == 2
+
+
+def test_a_version_keeps_the_name_that_it_had() -> None:
+    """What versions can say by now changes nothing for those that do not say it."""
+    old = NewScript("f/a/b", "bash", "echo")
+    assert hash_of(old) == "12cdda02ff6b5265"
+    assert hash_of(replace(old, concurrent_limit=1)) != hash_of(old)

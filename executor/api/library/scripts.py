@@ -16,6 +16,7 @@ from executor.api.jobs import JSON
 from executor.api.models import SECONDS_MAX, Name
 from executor.api.problems import shown
 from executor.errors import NotFound
+from executor.flows.document.parts import Limit
 from executor.flows.schema import check_schema
 from executor.jobs.environment import iso
 from executor.jobs.job import now_us
@@ -43,6 +44,11 @@ class CreateScript(BaseModel):
     cache_ttl: float | None = Field(None, ge=0, le=SECONDS_MAX, description="seconds")
     timeout: float | None = Field(None, gt=0, le=SECONDS_MAX, description="seconds")
     parent_hash: str | None = Field(None, description="the version that this one replaces")
+    concurrent_limit: Limit = Field(None, description="jobs of its key at once, or starts in the window")
+    concurrency_time_window_s: float | None = Field(None, ge=0, le=SECONDS_MAX, description="seconds")
+    concurrency_key: Name | None = Field(
+        None, description="whose jobs count together, with $workspace and $args[name]; by itself its path's"
+    )
 
 
 @router.post(
@@ -75,6 +81,9 @@ def new_script(asked: CreateScript, ctx: Context) -> NewScript:
         cache_ttl_s=asked.cache_ttl,
         timeout_s=asked.timeout,
         parent_hash=None if asked.parent_hash is None else asked.parent_hash.lower(),
+        concurrent_limit=asked.concurrent_limit,
+        concurrency_window_s=asked.concurrency_time_window_s,
+        concurrency_key=asked.concurrency_key,
     )
 
 
@@ -147,6 +156,9 @@ def _whole(workspace: Workspace, script: ScriptVersion) -> Response:
         "priority": script.priority,
         "cache_ttl": script.cache_ttl_s,
         "timeout": script.timeout_s,
+        "concurrent_limit": script.concurrent_limit,
+        "concurrency_time_window_s": script.concurrency_window_s,
+        "concurrency_key": script.concurrency_key,
         "created_by": script.created_by,
         "created_at": iso(script.created_at),
         "archived": script.archived,

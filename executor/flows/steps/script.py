@@ -61,7 +61,9 @@ def _call_of(step: Step) -> ScriptCall:
                 tag=home.tag or raw.tag,
                 priority=module.priority if module.priority is not None else home.priority,
                 cache_ttl_s=module.cache_ttl,
-                concurrency=_concurrency(raw),
+                concurrency=_concurrency(
+                    raw.concurrent_limit, raw.concurrency_time_window_s, raw.custom_concurrency_key
+                ),
             )
         case PathScript() as named:
             return ScriptCall(
@@ -75,10 +77,8 @@ def _call_of(step: Step) -> ScriptCall:
             raise AssertionError(f"BUG: {other.type} is no script")
 
 
-def _concurrency(raw: RawScript) -> Concurrency | None:
-    if raw.concurrent_limit is None:
-        return None
-    return Concurrency(raw.concurrent_limit, raw.concurrency_time_window_s, raw.custom_concurrency_key)
+def _concurrency(limit: int | None, window_s: float | None, key: str | None) -> Concurrency | None:
+    return None if limit is None else Concurrency(limit, window_s or 0, key)
 
 
 async def _filled(step: Step, call: ScriptCall) -> ScriptCall:
@@ -108,6 +108,9 @@ async def _filled(step: Step, call: ScriptCall) -> ScriptCall:
         priority=next((priority for priority in priorities if priority is not None), None),
         timeouts_s=() if stored.timeout_s is None else (stored.timeout_s,),
         cache_ttl_s=call.cache_ttl_s or stored.cache_ttl_s,
+        concurrency=_concurrency(
+            stored.concurrent_limit, stored.concurrency_window_s, stored.concurrency_key
+        ),
     )
 
 
