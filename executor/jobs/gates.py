@@ -74,7 +74,8 @@ def flow_jobs(connection: Connection, flow: Job) -> list[Job]:
     if flow.role != "run":
         return [flow]
     inside = jobs.c.run_id == flow.id, jobs.c.role == "part", jobs.c.state != "completed"
-    return [flow, *store.matching(connection, *inside)]
+    rows = connection.execute(select(jobs).where(*inside).order_by(jobs.c.created_at, jobs.c.id))
+    return [flow, *map(store.job_of, rows)]
 
 
 # ------------------------------------------------------------ what scripts keep

@@ -29,7 +29,7 @@ def listed(
     offset: int,
     limit: int,
 ) -> list[Job]:
-    """Jobs that meet all conditions, running ones first, then by the time they were created.
+    """Jobs that meet all conditions, each a `store.SUMMARY`, running ones first, then by the time they were created.
 
     `completed` is one condition more, None for any. Those that run are looked for apart: no index has them before
     the others, and sorting all others would take longer each day.
@@ -56,7 +56,7 @@ def _page(
 ) -> list[Job]:
     order = by.desc() if newest_first else by.asc()
     rows = connection.execute(
-        select(jobs).where(*where).order_by(order, jobs.c.id).offset(offset).limit(limit)
+        select(*store.SUMMARY).where(*where).order_by(order, jobs.c.id).offset(offset).limit(limit)
     )
     return [store.job_of(row) for row in rows]
 

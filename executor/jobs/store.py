@@ -255,13 +255,20 @@ def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
     return matching(connection, jobs.c.state == "running", jobs.c.worker_id.not_in(living))
 
 
+SUMMARY: list[Any] = [
+    literal_column("''" if column.name == "content" else "NULL").label(column.name)
+    if column.name in ("content", "lock", "flow_status")
+    else column
+    for column in jobs.c
+]
+"""A job's row without what may have megabytes: many of them are read at once."""
 FEW_BY_TIME = jobs.c.created_at + literal_column("0")
 """Jobs' age, for few of all jobs: that they are few is to lead to them, and not an index of all jobs by age."""
 
 
 def matching(connection: Connection, *where: Any) -> list[Job]:
-    """The few jobs that meet all conditions, those created first before the others."""
-    rows = connection.execute(select(jobs).where(*where).order_by(FEW_BY_TIME, jobs.c.id))
+    """The few jobs that meet all conditions, those created first before the others, each a SUMMARY."""
+    rows = connection.execute(select(*SUMMARY).where(*where).order_by(FEW_BY_TIME, jobs.c.id))
     return [job_of(row) for row in rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from executor.jobs import filters, lists
 from executor.storage.tables import job_args, jobs
@@ -84,6 +84,17 @@ def test_the_few_that_have_not_ended_are_found_as_fast_among_thousands(db: Conne
     for number in range(10, 2010):
         stored(db, number, "completed")
     assert steps(db, page) <= few + 5
+
+
+@pytest.mark.parametrize("completed", [None, True, False])
+def test_a_list_reads_nothing_that_may_have_megabytes(db: Connection, completed: bool | None) -> None:
+    """A page has a thousand jobs, and each a script of its own, or the state of a hundred thousand branches."""
+    for number, state in enumerate(STATES):
+        stored(db, number, state)
+    db.execute(update(jobs).values(content="c", lock="l", flow_status="{}"))
+    found = lists.listed(db, [MAIN], completed=completed, newest_first=True, offset=0, limit=9)
+    assert {(job.content, job.lock, job.flow_status) for job in found} == {("", None, None)}
+    assert found[0].language == "bash"
 
 
 def test_contents_are_read_as_many_as_may_be_held(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
