@@ -224,9 +224,9 @@ def park(connection: Connection, run: Job, batch: Batch, parking: Parking) -> bo
     write(connection, run, batch)
     if connection.execute(select(jobs.c.canceled_by).where(jobs.c.id == run.id)).scalar_one() is not None:
         return False
-    for gate, seen in parking.seen.items():
-        if len(events.read(connection, gate)) != seen:
-            return False
+    now_there = events.counts(connection, parking.seen)
+    if any(now_there.get(gate, 0) != seen for gate, seen in parking.seen.items()):
+        return False
     connection.execute(
         update(jobs)
         .where(jobs.c.id == run.id)
