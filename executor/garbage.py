@@ -12,6 +12,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 LOOK_S = 1.0
 GROWTH = 1.25
@@ -24,17 +25,27 @@ REST = 50
 NEVER = 1_000_000_000
 
 
+def resident() -> int:
+    """The pages of memory that this process has (proc(5), statm)."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1])
+
+
 class Collector:
-    """Decides when to look, by the growth of the heap and the length of the last look."""
+    """Decides when to look, by the growth of the heap and the length of the last look.
+
+    The heap grows in objects, which a look has to pass, or in large texts, of which there may be few.
+    """
 
     def __init__(
         self,
         collect: Callable[[], object] = gc.collect,
         blocks: Callable[[], int] = sys.getallocatedblocks,
+        pages: Callable[[], int] = resident,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._collect = collect
         self._blocks = blocks
+        self._pages = pages
         self._now = now
         self.look()
 
@@ -44,14 +55,15 @@ class Collector:
         self._collect()
         self._looked_at = self._now()
         self._took = self._looked_at - began
-        self._left = self._blocks()
+        self._left = self._blocks(), self._pages()
 
     def is_due(self) -> bool:
         """Whether a look is worth its time now."""
-        since, growth = self._now() - self._looked_at, self._blocks() / self._left
-        if growth < GROWTH or since < self._took * REST:
+        since, (blocks, pages) = self._now() - self._looked_at, self._left
+        more = self._blocks() / blocks
+        if max(more, self._pages() / pages) < GROWTH or since < self._took * REST:
             return False
-        return self._took * growth <= PAUSE_S or since >= LATEST_S
+        return self._took * more <= PAUSE_S or since >= LATEST_S
 
 
 async def collect_seldom() -> None:

@@ -163,6 +163,12 @@ class Settings(BaseSettings):
         description="jobs of one flow run, those of its loops, branches and inner flows counted; the runs that are "
         "walked at once may have four times as many together",
     )
+    flow_mb: int = Field(
+        1024,
+        ge=1,
+        description="arguments that the steps of one flow run may have in memory at once, in MiB; the runs that are "
+        "walked at once may have twice as much together",
+    )
     shared_mb: int = Field(
         512, ge=16, le=1024 * 1024, description="size of a run's shared directory, in MiB, at least 16"
     )

@@ -228,7 +228,7 @@ class Service:
             shares.close,
             shares.rest,
             worker.expect,
-            Room(self.settings.flow_jobs_max),
+            Room(self.settings.flow_jobs_max, self.settings.flow_mb * MIB),
         )
         return Walker(worker.worker_id, around)
 

@@ -136,6 +136,9 @@ class Crowd(Generic[T]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # The context leads to us, and we to the context: what the acts hold is not to wait for a look at cycles.
+            self._acts = ()
+            self._context.run(MORE.set, ())
         return self._values
 
     def _one_more(self) -> None:

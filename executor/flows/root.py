@@ -69,7 +69,7 @@ async def _preprocess(walk: FlowWalk, run: Run) -> End:
         raise AssertionError("BUG: no preprocessor")
     walk.status.step = -1
     args = Args.of({**run.args.values, "_ENTRYPOINT_OVERRIDE": b'"preprocessor"'})
-    before = Behind(None, End(Value(run.args.text)))
+    before = Behind(None, End(run.args.value))
     view = View(walk.world, run.args, walk.results, walk.home.flow_env, before.end.value, None)
 
     async def with_raw_input(step: Step) -> End:

@@ -15,6 +15,9 @@ from executor.flows.values import Args, End, Value, failed, object_text
 from executor.flows.world import World
 from executor.script import compact_json
 
+HEAVY_BYTES = 256 * 1024
+"""What sees larger arguments than that waits for a turn before they are made into one text."""
+
 
 class StepFailed(Exception):
     """A module cannot go on: an expression in it failed, or gave what it may not give."""
@@ -119,20 +122,35 @@ class View:
     async def _evaluate(
         self, expr: str, place: ExpressionPlace, more: Mapping[str, bytes], as_boolean: bool = False
     ) -> bytes:
-        names = {**self.approvals.names, **more, **await self._big_names(expr)}
-        try:
+        async def evaluated() -> bytes:
+            names = {**self.approvals.names, **more, **await self._big_names(expr)}
             return await self.world.evaluate(expr, _Scope(self, names), place, as_boolean=as_boolean)
+
+        try:
+            if not self._is_heavy(expr):
+                return await evaluated()
+            async with self.world.heavy_turn():  # a crowd of branches must not make all that at once
+                return await evaluated()
         except ExpressionFailed as failure:
             raise StepFailed(failed(failure.reason, failure.message)) from failure
 
+    def _is_heavy(self, expr: str) -> bool:
+        """Whether what the expression sees is to be made of large values first."""
+        if _sees_previous(expr) and self.previous.text is None:
+            return True
+        return "flow_input" in expr and self.args.size > HEAVY_BYTES
+
     async def _big_names(self, expr: str) -> dict[str, bytes]:
         """The names whose values may be big; one that the text does not mention is not made."""
-        sees_previous = "result" in expr or "error" in expr
         return {
             "flow_input": self.args.text if "flow_input" in expr else b"{}",
-            "previous_result": await self.world.text(self.previous) if sees_previous else b"null",
+            "previous_result": await self.world.text(self.previous) if _sees_previous(expr) else b"null",
             "flow_env": object_text({name: compact_json(value) for name, value in self.flow_env.items()}),
         }
+
+
+def _sees_previous(expr: str) -> bool:
+    return "result" in expr or "error" in expr
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,25 @@ from typing import Any
 from executor.errors import Reason
 from executor.script import compact_json, is_light
 
+AT_ONCE_BYTES = 16 * 1024
+
 
 @dataclass(frozen=True)
 class Value:
     """A JSON value. `job` is the job whose result it is, if it is one's, so that it is stored once.
 
-    A big one is not kept in memory: `text` is None then, and the world reads it where it is stored.
+    A big one is not kept in memory: `text` is None then, and the world reads it where it is stored, or makes it
+    of the arguments that it is.
     """
 
     text: bytes | None
     job: str | None = None
+    args: Args | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is nowhere in memory."""
+        return self.text is None and self.args is None
 
 
 NULL = Value(b"null")
@@ -50,6 +59,16 @@ class Args:
     def text(self) -> bytes:
         """All of them as one JSON object."""
         return object_text(self.values)
+
+    @property
+    def size(self) -> int:
+        """The bytes of their texts."""
+        return sum(map(len, self.values.values()))
+
+    @property
+    def value(self) -> Value:
+        """All of them as one value; each branch has one of its own, so a large one is made when it is wanted."""
+        return Value(self.text) if self.size <= AT_ONCE_BYTES else Value(None, args=self)
 
 
 NO_ARGS = Args({})

@@ -109,7 +109,7 @@ class FlowWalk:
         if self.skip_expr is None:
             return False
         expr = self.skip_expr
-        view = View(self.world, self.args, self.results, {}, Value(self.args.text), None)
+        view = View(self.world, self.args, self.results, {}, self.args.value, None)
 
         async def act() -> bytes:
             return b"1" if await view.holds_at_start(expr) else b"0"
@@ -118,7 +118,7 @@ class FlowWalk:
 
     async def _modules(self) -> End:
         """The modules in order: the last one's end, or that of the one that ended the flow."""
-        end = End(Value(self.args.text))
+        end = End(self.args.value)
         before: Module | None = None
         if not self.is_expected:
             self.expect(self.modules)

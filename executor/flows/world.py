@@ -7,6 +7,7 @@ when the run is walked again: `once` for decisions, jobs by their place in the r
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,6 +119,9 @@ class World(Protocol):
     ) -> bytes:
         """The value of an expression as JSON; raises ExpressionFailed."""
 
+    def heavy_turn(self) -> AbstractAsyncContextManager[None]:
+        """A turn to hold large values for an expression; `evaluate` is called inside."""
+
     async def recalled(self, path: str, shown: Callable[[str, bool], None]) -> End | None:
         """How the script's job at this place of the run ends, if there is one already.
 
@@ -140,6 +144,9 @@ class World(Protocol):
 
     def no_room(self, path: str) -> str | None:
         """Why there can be no job at this place of the run, as it has too many; None if there can, or is one."""
+
+    def hold(self, path: str, args: Args) -> str | None:
+        """The step at this place has these arguments from now on; why it cannot, as the run would hold too much."""
 
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled; its job's id."""

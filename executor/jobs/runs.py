@@ -24,6 +24,8 @@ from executor.storage.tables import job_args, job_output, job_results, jobs, jou
 from executor.storage.texts import begins_with, ends_with
 
 BIG_BYTES = 16 * 1024
+ROW_BYTES = 32 * 1024
+"""So many bytes take about as long to write as a row takes in any case."""
 """A result above this is not held in memory by a walk, and stored once however many jobs have it."""
 NEVER = 2**62
 RESULT = "/result"
@@ -48,9 +50,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a run: its decisions and its jobs, by place."""
+    """What is known of a run: its decisions and its jobs, by place. Of big decisions only that they are there."""
 
-    journal: dict[str, bytes]
+    journal: dict[str, bytes | None]
     jobs: dict[str, Known]
 
 
@@ -67,19 +69,42 @@ class Batch:
     logs: list[dict[str, Any]] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     """Results that may be used again."""
+    size: int = 0
+    """Bytes of its arguments, results and notes."""
+
+    def add_args(self, job_id: str, body: bytes, base: str | None) -> None:
+        """A job's arguments; those that it has no other value for are the ones of job `base`."""
+        self.args.append({"job_id": job_id, "body": body, "base": base})
+        self.size += len(body)
+
+    def add_result(self, job_id: str, body: bytes | None, same_as: str | None) -> None:
+        """A job's result, or the job that has the same one."""
+        self.results.append({"job_id": job_id, "body": body, "same_as": same_as})
+        self.size += len(body or b"")
+
+    def add_note(self, run_id: str, path: str, value: bytes) -> None:
+        """An entry of the journal."""
+        self.notes.append({"run_id": run_id, "path": path, "value": value})
+        self.size += len(value)
+
+    @property
+    def weight(self) -> int:
+        """How many rows of the usual size it is worth."""
+        return len(self) + self.size // ROW_BYTES
 
     def __len__(self) -> int:
         return len(self.jobs) + len(self.ends) + len(self.notes) + len(self.kept)
 
     @property
     def rows(self) -> int:
-        """How many rows it touches, or some more."""
-        return len(self) + len(self.args) + len(self.results) + len(self.logs)
+        """How many rows of the usual size it touches, or some more."""
+        return self.weight + len(self.args) + len(self.results) + len(self.logs)
 
 
 def load(connection: Connection, run_id: str) -> Record:
     """Everything a walk of the run needs to go the way it went before."""
-    notes = connection.execute(select(journal.c.path, journal.c.value).where(journal.c.run_id == run_id))
+    small = case((func.length(journal.c.value) <= BIG_BYTES, journal.c.value)).label("value")
+    notes = connection.execute(select(journal.c.path, small).where(journal.c.run_id == run_id))
     own, other = job_results, job_results.alias()
     rows = connection.execute(
         select(

@@ -37,7 +37,7 @@ class Gathered:
 
     def note(self, path: str, value: bytes) -> None:
         """An entry of the journal."""
-        self.batch.notes.append({"run_id": self._run.id, "path": path, "value": value})
+        self.batch.add_note(self._run.id, path, value)
 
     def has_ended(self, flow_job: str) -> None:
         """The end of a flow job is here."""
@@ -48,7 +48,7 @@ class Gathered:
 
         So a walk of many branches, which only ever wait here, leaves the event loop to others now and then.
         """
-        while len(self.batch) >= BATCH_MAX:
+        while self.batch.weight >= BATCH_MAX:
             if self._writing:
                 await asyncio.wait(self._writing)
             else:

@@ -104,7 +104,7 @@ class Parts:
             batch.logs.append({"job_id": job_id, "kind": "log", "position": 0, "text": log})
         own = dict(args.own)
         if own or args.base is not None:
-            batch.args.append({"job_id": job_id, "body": Args.of(own).text, "base": args.base})
+            batch.add_args(job_id, Args.of(own).text, args.base)
         return job_id
 
     async def complete(self, args: Args, end: End, row: dict[str, Any]) -> End:
@@ -113,7 +113,7 @@ class Parts:
         job_id = row["id"]
         self._gathered.batch.jobs[job_id] = row | store.ended(ending, row["created_at"])
         if args.values:
-            self._gathered.batch.args.append({"job_id": job_id, "body": args.text, "base": None})
+            self._gathered.batch.add_args(job_id, args.text, None)
         return replace(end, value=self._keep_value(job_id, end.value, ending), job=job_id)
 
     async def end(self, job_id: str, end: End, status: FlowStatus) -> None:
@@ -129,15 +129,14 @@ class Parts:
 
     async def _ending_of(self, end: End) -> Ending:
         """As `ending`, but a result that is another job's is not read for it."""
-        return await self.ending(replace(end, value=NULL) if end.value.text is None else end)
+        return await self.ending(replace(end, value=NULL) if end.value.is_stored else end)
 
     def _keep_value(self, job_id: str, value: Value, ending: Ending) -> Value:
         """Put a job's result into the batch; its value, by reference where it is big."""
-        results = self._gathered.batch.results
-        if value.text is None:
-            results.append({"job_id": job_id, "body": None, "same_as": value.job})
+        if value.is_stored:
+            self._gathered.batch.add_result(job_id, None, value.job)
             return value
-        results.append({"job_id": job_id, "body": ending.result, "same_as": None})
+        self._gathered.batch.add_result(job_id, ending.result, None)
         if len(ending.result) <= BIG_BYTES:
             return Value(ending.result, job_id)
         self._gathered.unstored.add(job_id)

@@ -12,9 +12,11 @@ import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from weakref import finalize
 
 from executor.errors import Reason, Unavailable
 from executor.flows.activity import Activity
@@ -105,19 +107,34 @@ class RunWorld:
 
     async def once(self, path: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
         """What `act` gave when this run came to `path` first."""
-        known = self._record.journal.get(path)
-        if known is not None:
-            return known
+        if path in self._record.journal:
+            return await self._decided(path)
         value = await act()
         self._record.journal[path] = value
-        self.gathered.note(path, value)
-        await self.gathered.store_if_many()
+        if len(value) > BIG_BYTES:  # a run may have thousands of them: whoever wants it again, reads it
+            await self.gathered.store_if_many()
+            self.gathered.note(path, value)
+            await self.store()
+            self._record.journal[path] = None
+        else:
+            self.gathered.note(path, value)
+            await self.gathered.store_if_many()
         return value
+
+    async def _decided(self, path: str) -> bytes:
+        known = self._record.journal[path]
+        if known is None:
+            known = await self._read(runs.note, self.run.id, path)
+        if known is None:
+            raise AssertionError(f"BUG: {path} of run {self.run.id} has no entry")
+        return known
 
     async def text(self, value: Value) -> bytes:
         """A value's JSON text."""
         if value.text is not None:
             return value.text
+        if value.args is not None:
+            return value.args.text
         if value.job is None:
             raise AssertionError("BUG: a value without text and without job")
         if value.job in self.gathered.unstored:
@@ -139,6 +156,10 @@ class RunWorld:
         except ExpressionFailed as failure:
             message = await self._secrets.masked(failure.message)
             raise ExpressionFailed(message, timed_out=failure.timed_out) from None
+
+    def heavy_turn(self) -> AbstractAsyncContextManager[None]:
+        """A turn of the workspace."""
+        return self._around.expressions.heavy_turn(self.run.workspace_id)
 
     async def script_at(self, path: str, hash: str | None) -> StoredScript | None:
         """A script of the run's workspace."""
@@ -205,7 +226,9 @@ class RunWorld:
         if (known := self._record.jobs.get(place.path)) is not None:
             return _recalled(known)
         self._around.room.add(self.run.id)
-        return await self.parts.complete(args, await end(), self.parts.row(place, kind))
+        ended = await end()
+        await self.gathered.store_if_many()
+        return await self.parts.complete(args, ended, self.parts.row(place, kind))
 
     async def ended_script(self, call: ScriptCall, end: End) -> End:
         """A script's job that has ended without having run."""
@@ -223,23 +246,37 @@ class RunWorld:
 
     def no_room(self, path: str) -> str | None:
         """Why the run may have no job at this place. Decided once, as the room is not the same in every walk."""
-        full = f"{path}/{FULL}"
-        if (why := self._record.journal.get(full)) is not None:
+        if (why := self._record.journal.get(f"{path}/{FULL}")) is not None:
             return why.decode()
         if path in self._record.jobs or (refusal := self._around.room.refusal(self.run.id)) is None:
             return None
-        self._record.journal[full] = refusal.encode()
-        self.gathered.note(full, refusal.encode())
-        return refusal
+        return self._refused(path, refusal)
+
+    def hold(self, path: str, args: Args) -> str | None:
+        """Count arguments of a step as held, for as long as they are; why they cannot be, decided once too."""
+        if (why := self._record.journal.get(f"{path}/{FULL}")) is not None:
+            return why.decode()
+        room, run_id, size = self._around.room, self.run.id, args.size
+        if size <= BIG_BYTES:
+            return None
+        if path not in self._record.jobs and (refusal := room.refusal_of(run_id, size)) is not None:
+            return self._refused(path, refusal)
+        room.hold(run_id, size)
+        finalize(args, room.let_go, run_id, size).atexit = False
+        return None
+
+    def _refused(self, path: str, why: str) -> str:
+        self._record.journal[f"{path}/{FULL}"] = why.encode()
+        self.gathered.note(f"{path}/{FULL}", why.encode())
+        return why
 
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled."""
         if (known := self._record.jobs.get(place.path)) is not None:
             return known.id
         self._around.room.add(self.run.id)
-        job_id = self.parts.begin(self.gathered.batch, self.parts.row(place, "flowpreview"), args)
         await self.gathered.store_if_many()
-        return job_id
+        return self.parts.begin(self.gathered.batch, self.parts.row(place, "flowpreview"), args)
 
     async def begin_inner(self, place: Place, stored: StoredFlow, args: Args) -> str:
         """An inner flow begins, when its limit has room for it, or is recalled."""
@@ -249,6 +286,7 @@ class RunWorld:
         share = share_of(self.run, stored.flow, place.job_path, args)
         if share is not None:
             return await self._begin_limited(place, stored, args, share)
+        await self.gathered.store_if_many()
         return self._begin_inner(self.gathered.batch, place, stored, args, {})
 
     def _begin_inner(

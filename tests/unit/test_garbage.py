@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from executor.garbage import LATEST_S, PAUSE_S, REST, Collector, collect_seldom
+from executor.garbage import LATEST_S, PAUSE_S, REST, Collector, collect_seldom, resident
 
 
 class Heap:
@@ -16,6 +16,7 @@ class Heap:
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
+        self.pages = 1000
         self.now = 0.0
         self.looks = 0
 
@@ -24,7 +25,7 @@ class Heap:
         self.now += self.blocks / 1e6
 
     def collector(self) -> Collector:
-        return Collector(self.collect, lambda: self.blocks, lambda: self.now)
+        return Collector(self.collect, lambda: self.blocks, lambda: self.pages, lambda: self.now)
 
 
 def test_a_heap_that_does_not_grow_is_left_alone() -> None:
@@ -35,6 +36,23 @@ def test_a_heap_that_does_not_grow_is_left_alone() -> None:
     assert not collector.is_due()
     heap.blocks = 1250
     assert collector.is_due()
+
+
+def test_few_large_texts_are_growth_too() -> None:
+    """They make a look no longer."""
+    heap = Heap(int(PAUSE_S * 1e6))
+    collector = heap.collector()
+    heap.now += REST
+    heap.pages = 1240
+    assert not collector.is_due()
+    heap.pages = 9000
+    assert collector.is_due()
+
+
+def test_the_pages_of_this_process_are_known() -> None:
+    before = resident()
+    text = b"x" * (64 << 20)
+    assert resident() - before >= len(text) // 4096 * 0.9
 
 
 def test_looks_take_a_small_part_of_the_time() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +43,7 @@ class Expressions:
         """Bound one evaluation by wall time, MiB of JavaScript memory and bytes of its result."""
         self._limits = ChildLimits(timeout_s=timeout_s, memory_mb=memory_mb, result_bytes=result_bytes)
         self._turns = Turns(children)
+        self._heavy = Turns(children)
         self._recycle_after = recycle_after
         self._idle: list[Child] = []
         self._busy: dict[Child, asyncio.Timeout] = {}
@@ -93,6 +95,10 @@ class Expressions:
         expressions_evaluated.labels("engine").inc()
         async with self._turns.turn(workspace_id):
             return await self._with_a_child(request, scope, place)
+
+    def heavy_turn(self, workspace_id: str) -> AbstractAsyncContextManager[None]:
+        """A turn of the workspace to make what an expression sees, where that is large: as many as there are children."""
+        return self._heavy.turn(workspace_id)
 
     def _request(
         self, expr: str, scope: Scope, place: Place, as_boolean: bool, plain: bool

@@ -115,22 +115,34 @@ async def _filled(step: Step, call: ScriptCall) -> ScriptCall:
 
 
 async def arguments(step: Step, *, kept: bool = False) -> Args:
-    """The step's evaluated transforms; a retry has those of the first run.
+    """The step's evaluated transforms; a retry has those of the first run. Raises StepFailed.
 
     `kept`: so has every later walk of the run. A script's are kept by its job anyway.
     """
     transforms = step.module.transforms
+    fresh: Args | None = None
 
-    async def evaluated() -> dict[str, bytes]:
-        return {name: await step.view.value_of(transform) for name, transform in transforms.items()}
+    async def evaluated() -> Args:
+        values = {name: await step.view.value_of(transform) for name, transform in transforms.items()}
+        return _held(step, Args.of(values))
 
     async def act() -> bytes:
-        return compact_json({name: text.decode() for name, text in (await evaluated()).items()})
+        nonlocal fresh
+        fresh = await evaluated()
+        return compact_json({name: text.decode() for name, text in fresh.values.items()})
 
     if not (kept or step.retries):
-        return Args.of(await evaluated())
-    recalled = json.loads(await _first_success(step, act))
-    return Args.of({name: text.encode() for name, text in recalled.items()})
+        return await evaluated()
+    text = await _first_success(step, act)
+    if fresh is not None:
+        return fresh
+    return _held(step, Args.of({name: value.encode() for name, value in json.loads(text).items()}))
+
+
+def _held(step: Step, args: Args) -> Args:
+    if (why := step.world.hold(step.path, args)) is not None:
+        raise StepFailed(failed(Reason.BAD_INPUT, why))
+    return args
 
 
 async def _first_success(step: Step, act: Callable[[], Awaitable[bytes]]) -> bytes:
