@@ -16,7 +16,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
-from weakref import finalize
 
 from executor.errors import Reason, Unavailable
 from executor.flows.activity import Activity
@@ -36,6 +35,7 @@ from executor.jobs.job import Job, Status, now_us
 from executor.jobs.runs import BIG_BYTES, Batch, Known, Record
 from executor.settings import LimitBounds
 from executor.storage.database import STORE_RETRY_S, insist
+from executor.walker.decisions import Decisions
 from executor.walker.documents import document
 from executor.walker.gathered import Gathered
 from executor.walker.keys import KeyQueues
@@ -47,8 +47,6 @@ from executor.workspace.library import Library, NotStored
 
 T = TypeVar("T")
 NO_BOUND = 2**62
-FULL = "full"
-"""What the journal has under the place of a job that the run had no room for."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ class RunWorld:
         self._gates: dict[str, tuple[int, int | None]] = {}
         """Flow jobs that wait: for how many events, until when."""
         self.gathered = Gathered(run, around.desk)
+        self._decisions = Decisions(run, record, self.gathered, around.desk.database, around.room)
         self._secrets = RunSecrets(run.workspace_id, around.library, self.gathered, record.journal)
         times = {known.id: (known.started_at, known.completed_at) for known in record.jobs.values()}
         self.parts = Parts(run, self.gathered, self.text, times)
@@ -107,27 +106,7 @@ class RunWorld:
 
     async def once(self, path: str, act: Callable[[], Awaitable[bytes]]) -> bytes:
         """What `act` gave when this run came to `path` first."""
-        if path in self._record.journal:
-            return await self._decided(path)
-        value = await act()
-        self._record.journal[path] = value
-        if len(value) > BIG_BYTES:  # a run may have thousands of them: whoever wants it again, reads it
-            await self.gathered.store_if_many()
-            self.gathered.note(path, value)
-            await self.store()
-            self._record.journal[path] = None
-        else:
-            self.gathered.note(path, value)
-            await self.gathered.store_if_many()
-        return value
-
-    async def _decided(self, path: str) -> bytes:
-        known = self._record.journal[path]
-        if known is None:
-            known = await self._read(runs.note, self.run.id, path)
-        if known is None:
-            raise AssertionError(f"BUG: {path} of run {self.run.id} has no entry")
-        return known
+        return await self._decisions.once(path, act)
 
     async def text(self, value: Value) -> bytes:
         """A value's JSON text."""
@@ -245,30 +224,12 @@ class RunWorld:
         return await self.parts.complete(call.args, end, row)
 
     def no_room(self, path: str) -> str | None:
-        """Why the run may have no job at this place. Decided once, as the room is not the same in every walk."""
-        if (why := self._record.journal.get(f"{path}/{FULL}")) is not None:
-            return why.decode()
-        if path in self._record.jobs or (refusal := self._around.room.refusal(self.run.id)) is None:
-            return None
-        return self._refused(path, refusal)
+        """Why the run may have no job at this place."""
+        return self._decisions.no_room(path)
 
     def hold(self, path: str, args: Args) -> str | None:
-        """Count arguments of a step as held, for as long as they are; why they cannot be, decided once too."""
-        if (why := self._record.journal.get(f"{path}/{FULL}")) is not None:
-            return why.decode()
-        room, run_id, size = self._around.room, self.run.id, args.size
-        if size <= BIG_BYTES:
-            return None
-        if path not in self._record.jobs and (refusal := room.refusal_of(run_id, size)) is not None:
-            return self._refused(path, refusal)
-        room.hold(run_id, size)
-        finalize(args, room.let_go, run_id, size).atexit = False
-        return None
-
-    def _refused(self, path: str, why: str) -> str:
-        self._record.journal[f"{path}/{FULL}"] = why.encode()
-        self.gathered.note(f"{path}/{FULL}", why.encode())
-        return why
+        """The step at this place has these arguments; why it cannot."""
+        return self._decisions.hold(path, args)
 
     async def begin_flow(self, place: Place, args: Args) -> str:
         """A branch or an iteration begins, or is recalled."""
