@@ -47,7 +47,8 @@ class Collector:
         self._blocks = blocks
         self._pages = pages
         self._now = now
-        self.look()
+        self._took = 0.0
+        self._looked_at, self._left = now(), (blocks(), pages())
 
     def look(self) -> None:
         """Look through everything now."""

@@ -25,7 +25,19 @@ class Heap:
         self.now += self.blocks / 1e6
 
     def collector(self) -> Collector:
-        return Collector(self.collect, lambda: self.blocks, lambda: self.pages, lambda: self.now)
+        """One that has looked once."""
+        made = Collector(self.collect, lambda: self.blocks, lambda: self.pages, lambda: self.now)
+        made.look()
+        return made
+
+
+def test_a_start_takes_no_look() -> None:
+    """It would double the time of one."""
+    heap = Heap(1000)
+    collector = Collector(heap.collect, lambda: heap.blocks, lambda: heap.pages, lambda: heap.now)
+    assert (heap.looks, collector.is_due()) == (0, False)
+    heap.blocks *= 2
+    assert collector.is_due()
 
 
 def test_a_heap_that_does_not_grow_is_left_alone() -> None:
