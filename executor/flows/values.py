@@ -14,7 +14,8 @@ from typing import Any
 from executor.errors import Reason
 from executor.script import compact_json, is_light
 
-AT_ONCE_BYTES = 16 * 1024
+LARGE_BYTES = 16 * 1024
+"""Arguments that are larger than that are made into one value only where somebody wants to see it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Args:
     @property
     def value(self) -> Value:
         """All of them as one value; each branch has one of its own, so a large one is made when it is wanted."""
-        return Value(self.text) if self.size <= AT_ONCE_BYTES else Value(None, args=self)
+        return Value(self.text) if self.size <= LARGE_BYTES else Value(None, args=self)
 
 
 NO_ARGS = Args({})
