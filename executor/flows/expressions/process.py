@@ -144,8 +144,14 @@ class Child:
                 await self._answer(payload, answer)
 
     async def kill(self) -> None:
-        """Kill the process and wait for its end."""
+        """Kill the process and wait for its end.
+
+        asyncio knows of it only once stdout has ended, which it does not read on while its buffer is full: of a
+        child that was killed amid a large answer nobody would ever hear.
+        """
         self.kill_now()
+        while await self._stdout.read(BUFFER_BYTES):
+            pass
         await self._process.wait()
 
     def kill_now(self) -> None:

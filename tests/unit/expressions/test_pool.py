@@ -14,6 +14,7 @@ import pytest
 from executor.errors import Unavailable
 from executor.flows.expressions.places import RETRY
 from executor.flows.expressions.pool import Expressions, _answered
+from executor.flows.expressions.process import BUFFER_BYTES, Child
 from tests.unit.expressions.values import Values, children, detail, failure, value
 from tests.waiting import until
 
@@ -224,3 +225,26 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_a_child_that_is_killed_amid_a_large_answer_is_known_to_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the service, which waits for its children, would never stop."""
+
+    async def never(_: Child) -> tuple[bytes, bytes]:
+        await asyncio.Event().wait()
+        raise AssertionError("BUG: never")
+
+    def is_full(child: Child) -> bool:
+        return len(child._stdout._buffer) > 2 * BUFFER_BYTES  # type: ignore[attr-defined]
+
+    before = children()
+    async with asyncio.timeout(60), Expressions() as pool:
+        assert await value(pool, "1 + 1") == 2
+        monkeypatch.setattr(Child, "_frame", never)
+        evaluation = asyncio.create_task(value(pool, "'x'.repeat(6000000)"))
+        await until(lambda: bool(pool._busy) and is_full(next(iter(pool._busy))))
+        evaluation.cancel()
+        await asyncio.wait({evaluation})
+    assert children() == before
