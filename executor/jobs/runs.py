@@ -24,9 +24,9 @@ from executor.storage.tables import job_args, job_output, job_results, jobs, jou
 from executor.storage.texts import begins_with, ends_with
 
 BIG_BYTES = 16 * 1024
+"""A value above this is not held in memory by a walk; a result, stored once however many jobs have it."""
 ROW_BYTES = 32 * 1024
 """So many bytes take about as long to write as a row takes in any case."""
-"""A result above this is not held in memory by a walk, and stored once however many jobs have it."""
 NEVER = 2**62
 RESULT = "/result"
 """What the journal has under a step whose result is no job's."""

@@ -36,6 +36,15 @@ GENERATIONS_MAX = 500
 
 ENTERED = or_(jobs.c.run_id.is_(None), jobs.c.run_id == jobs.c.id)
 """Handed in by a client: no step of a flow run."""
+SUMMARY: list[Any] = [
+    literal_column("''" if column.name == "content" else "NULL").label(column.name)
+    if column.name in ("content", "lock", "flow_status")
+    else column
+    for column in jobs.c
+]
+"""A job's row without what may have megabytes: many of them are read at once."""
+FEW_BY_TIME = jobs.c.created_at + literal_column("0")
+"""Jobs' age, for few of all jobs: that they are few is to lead to them, and not an index of all jobs by age."""
 
 
 FINISH = update(jobs).where(
@@ -253,17 +262,6 @@ def due_after_all(connection: Connection, now: int) -> int:
 def orphans(connection: Connection, living: Collection[str]) -> list[Job]:
     """Running jobs, flow runs among them, whose worker is not among the living."""
     return matching(connection, jobs.c.state == "running", jobs.c.worker_id.not_in(living))
-
-
-SUMMARY: list[Any] = [
-    literal_column("''" if column.name == "content" else "NULL").label(column.name)
-    if column.name in ("content", "lock", "flow_status")
-    else column
-    for column in jobs.c
-]
-"""A job's row without what may have megabytes: many of them are read at once."""
-FEW_BY_TIME = jobs.c.created_at + literal_column("0")
-"""Jobs' age, for few of all jobs: that they are few is to lead to them, and not an index of all jobs by age."""
 
 
 def matching(connection: Connection, *where: Any) -> list[Job]:
